@@ -1,0 +1,1 @@
+"""What people touch: the command line, the engine that runs tasks, and the studio in the browser."""

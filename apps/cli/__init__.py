@@ -1,0 +1,1 @@
+"""The command line: a command is a module with `main(arguments) -> exit status`, imported when called."""

@@ -1,0 +1,194 @@
+"""The words around a result, as HTML: how far a job is, what came out, files, notes, and what went wrong."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from apps.engine.jobs import Job, JobError, JobState
+from apps.engine.run import RESULT, Finished
+from domains.common.files import human_size
+from domains.common.task import Task
+
+_LONG_ENOUGH_TO_ASK = 5.0  # seconds without a first step after which the page says why it may take a moment
+
+
+def status(job: Job, ahead: int = 0) -> str:
+    """One line on where a job stands, with its bar; `data-state` lets the style sheet do the rest."""
+    match job.state:
+        case JobState.QUEUED:
+            others = f"{ahead} other run{'s' if ahead != 1 else ''}" if ahead else "the engine"
+            return _line(job, "Waiting", f"for {others}", share=0.0)
+        case JobState.RUNNING:
+            return _running(job)
+        case JobState.DONE:
+            assert job.result is not None
+            nfe = f" · {job.result.nfe} denoiser evaluations a sample" if job.result.nfe else ""
+            return _line(job, "Done", f"in {seconds(job.result.seconds)}{nfe} · seed {job.request.sampling.seed}")
+        case JobState.CANCELLED:
+            at = f"at step {_steps(job)}; " if job.progress else ""
+            return _line(job, "Cancelled", f"{at}your request is kept, nothing was written")
+    return _line(job, "Failed", "your request is kept") + fault(job.error or JobError("", "unknown error"))
+
+
+def _running(job: Job) -> str:
+    moment = job.progress
+    if job.stopping:
+        return _line(job, "Stopping", "after this step", share=moment.fraction if moment else 0.0)
+    if moment is None:
+        waited = time.time() - (job.started or job.created)
+        return _line(job, "Starting", "· loading the model" if waited > _LONG_ENOUGH_TO_ASK else "", share=0.0)
+    words = f"step {_steps(job)}"
+    if moment.message and moment.message.lower() not in ("step", "steps"):
+        words = f"{moment.message} · {words}"
+    if moment.left is not None:
+        words += f" · about {seconds(moment.left)} left"
+    return _line(job, "Running", words, share=moment.fraction)
+
+
+def _steps(job: Job) -> str:
+    assert job.progress is not None
+    return f"{job.progress.done:.0f} of {job.progress.total:.0f}"
+
+
+def _line(job: Job, word: str, words: str, share: float | None = None) -> str:
+    bar = ""
+    if share is not None:
+        bar = (
+            f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share * 100:.0f}"'
+            f' aria-label="share of the work that is done"><i style="transform:scaleX({share:.4f})"></i></div>'
+        )
+    preview = "yes" if job.preview is not None else "no"
+    return (
+        f'<div class="status" role="status" data-state="{job.state}" data-job="{job.id}" data-preview="{preview}">'
+        f"<p><b>{escape(word)}</b> {escape(words)}</p>{bar}</div>"
+    )
+
+
+def fault(error: JobError) -> str:
+    """A fault in one sentence, with the field that it concerns."""
+    where = f"{escape(field_words(error.field))}: " if error.field else ""
+    return f'<p class="fault" role="alert">{where}{escape(error.message)}</p>'
+
+
+def example_status(label: str) -> str:
+    """The line above a finished example: that it is one, and whose data it shows."""
+    return (
+        f'<div class="status" data-state="example"><p><b>Example</b> {escape(label)}. '
+        "Your result takes its place.</p></div>"
+    )
+
+
+def gone() -> str:
+    """The line for a job that the address names and the engine has forgotten."""
+    return (
+        '<div class="status" data-state="gone"><p><b>No longer kept</b> The run that this address names has been '
+        "cleared away; run it again.</p></div>"
+    )
+
+
+def nothing_yet(task: Task) -> str:
+    """The line above an empty viewer."""
+    first = next(iter(task.examples), None)
+    mend = f"; {first} on the left fills everything in" if first else ""
+    return f'<div class="status" data-state="empty"><p><b>Nothing yet</b> The result appears here{escape(mend)}.</p></div>'
+
+
+def example_details(values: Mapping[str, float | int | str], sentences: list[str]) -> str:
+    """What stands under the plot of a finished example."""
+    return '<div class="details">' + notes(sentences) + metrics(values) + "</div>"
+
+
+def details(finished: Finished, task: Task) -> str:
+    """What stands under the plot: notes, numbers, files, and how to make them again."""
+    parts = [notes(finished.notes), metrics(finished.metrics), downloads(finished), again(finished, task)]
+    return '<div class="details">' + "".join(parts) + "</div>"
+
+
+def notes(sentences: list[str]) -> str:
+    """What the person should know about how their input was read."""
+    if not sentences:
+        return ""
+    return '<ul class="notes">' + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"
+
+
+def metrics(values: Mapping[str, float | int | str]) -> str:
+    """A small table, a number a row."""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(field_words(name))}</th><td>{escape(number(value))}</td></tr>'
+        for name, value in values.items()
+    )
+    return f'<section><h3>Numbers</h3><table class="metrics">{rows}</table></section>' if rows else ""
+
+
+def downloads(finished: Finished) -> str:
+    """Links to the artifacts and to the recipe that makes them again."""
+    rows = [(item.name, item.title or item.kind, item.path) for item in finished.artifacts if item.kind != "plot"]
+    rows.append((RESULT, "Metrics, hashes and recipe", finished.directory / RESULT))
+    items = "".join(
+        f'<li><a href="gradio_api/file={quote(path.as_posix())}" download="{escape(path.name)}">'
+        f'<span class="mono">{escape(name)}</span><span>{escape(title)}</span>'
+        f"<small>{human_size(path.stat().st_size)}</small></a></li>"
+        for name, title, path in rows
+        if path.is_file()
+    )
+    return f'<section><h3>Files</h3><ul class="files">{items}</ul></section>'
+
+
+def again(finished: Finished, task: Task) -> str:
+    """The recipe and the command that make the same files again, each a click from the clipboard."""
+    recipe = json.dumps(finished.recipe.as_json(), indent=2, ensure_ascii=False)
+    line = command(task, finished.recipe.request)
+    return (
+        "<section><h3>Again</h3>"
+        f'<pre class="mono" tabindex="0" aria-label="command">{escape(line)}</pre><p class="actions">'
+        f'<button type="button" class="plain" data-copy="{escape(line)}">Copy command</button>'
+        f'<button type="button" class="plain" data-copy="{escape(recipe)}">Copy recipe</button></p></section>'
+    )
+
+
+def command(task: Task, request: Mapping[str, Any]) -> str:
+    """The command line that runs a (portable) request: what differs from the defaults, as flags."""
+    words = ["python launch.py run", task.name]
+    fields = {**request, **request.get("sampling", {})}
+    sampling = task.request.model_fields["sampling"].annotation
+    defaults = {
+        name: info.default
+        for model in (task.request, sampling)
+        for name, info in getattr(model, "model_fields", {}).items()
+    }
+    for name, value in fields.items():
+        if name == "sampling" or value is None or value == defaults.get(name):
+            continue
+        text = value if isinstance(value, str) else json.dumps(value)
+        words.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
+    return " ".join([*words, "--out results"])
+
+
+def seconds(value: float) -> str:
+    """A duration to the digits that matter: `0.4 s`, `6 s`, `3 min`, `2 h`."""
+    if value < 0.95:
+        return f"{max(value, 0.1):.1f} s"
+    if value < 90:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.1f} h"
+
+
+def number(value: float | int | str) -> str:
+    """A metric with the digits that it deserves: four significant ones, thousands set apart."""
+    if isinstance(value, bool) or isinstance(value, str):
+        return str(value)
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{int(value):,}".replace(",", "\u202f")
+    return f"{value:.4g}"
+
+
+def field_words(name: str) -> str:
+    """`sampling.time_column` as a person would write it: `Time column`."""
+    words = name.rsplit(".", 1)[-1].replace("_", " ")
+    return words[:1].upper() + words[1:]

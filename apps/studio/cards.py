@@ -1,0 +1,48 @@
+"""The model chip: which model answers, and its card behind a click."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from apps.studio.answer import field_words, number
+from domains.common.errors import BadInput
+from domains.common.models import find_model
+from domains.common.task import Task
+
+_SHOWN_APART = ("name", "title", "description", "summary")
+_FOR_MACHINES = ("sha256", "network", "process", "config", "denoiser", "schema", "format", "version")
+
+
+def model_chip(task: Task) -> str:
+    """The name of a task's model, with its card; says plainly where the model is not installed."""
+    if not task.model:
+        return ""
+    try:
+        model = find_model(task.model)
+    except BadInput:
+        return f'<details class="chip"><summary>{escape(task.model)}</summary><div class="card"><p>Not installed.</p></div></details>'
+    size = f"{model.weights.stat().st_size / 1e6:.1f} MB" if model.weights.is_file() else "weights missing"
+    return (
+        f'<details class="chip"><summary><b>{escape(model.name)}</b> built-in · {size}</summary>'
+        f'<div class="card">{_card(model.card)}</div></details>'
+    )
+
+
+def _card(card: Mapping[str, Any]) -> str:
+    opening = next((str(card[name]) for name in ("description", "summary") if card.get(name)), "")
+    rows = "".join(
+        f"<dt>{escape(field_words(name))}</dt><dd>{_value(value)}</dd>"
+        for name, value in card.items()
+        if name not in _SHOWN_APART + _FOR_MACHINES and value not in (None, "", [], {})
+    )
+    return (f"<p>{escape(opening)}</p>" if opening else "") + f"<dl>{rows}</dl>"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "<br>".join(f"{escape(field_words(str(name)))}: {_value(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return "<br>".join(_value(item) for item in value)
+    return escape(number(value) if isinstance(value, int | float) else str(value))

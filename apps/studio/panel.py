@@ -1,0 +1,287 @@
+"""One task on its tab: the ask on the left, the answer on the right, and what happens between them.
+
+The panel is a view of a job.  Pressing the button makes a job and puts its id in `Panel.job`; a change of that id starts
+`watch`, which shows the job until it ends.  Closing the page ends the watching, never the job: coming back to an
+address that names the job watches it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from apps.engine.environment import missing_libraries
+from apps.engine.jobs import Engine, Job, JobState
+from apps.engine.validation import make_request
+from apps.studio import answer, gallery
+from apps.studio.cards import model_chip
+from apps.studio.estimate import Costs
+from apps.studio.figures import plot_data
+from apps.studio.forms import FormField, component, field_help, fill_form, form_fields, read_form
+from apps.studio.uploads import into_cache
+from domains.common.errors import BadInput, MissingLibrary
+from domains.common.task import Request, Task
+
+_LOOK = 0.1  # seconds between looks at a job
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# Tells the page's script which job is shown, so that the address names it and a refresh finds it again.
+_ADDRESS = "watch('value', () => langevin.job(element)); langevin.job(element);"
+Updates = dict[gr.blocks.Block, Any]
+
+
+class Panel:
+    """The components of one task and their behaviour; made inside the current Blocks.
+
+    Args:
+        task: Whose panel it is.
+        engine: Runs its jobs.
+        costs: Learns and tells what runs cost.
+    """
+
+    def __init__(self, task: Task, engine: Engine, costs: Costs) -> None:
+        self.task, self.engine, self.costs = task, engine, costs
+        self.slug = task.name.replace(".", "_")
+        self.fields = form_fields(task.request)
+        self.inputs: list[gr.components.Component] = []
+        self.faults: dict[str, gr.HTML] = {}
+        self.groups: dict[str, gr.Accordion] = {}
+        self.examples: dict[str, gr.Button] = {}
+        stored = gallery.stored_example(task)
+        if stored is not None:
+            costs.suppose(task.name, stored.seconds, stored.work)
+        self.job = gr.State(None)  # id of the job that the panel shows
+        gr.HTML(
+            f'<div class="task-head"><p>{escape(task.summary)}</p>{model_chip(task)}</div>', elem_id=f"{self.slug}_head"
+        )
+        with gr.Row(elem_classes=["task-body"], equal_height=False):
+            with gr.Column(elem_classes=["ask"], scale=1, min_width=0):
+                self._build_ask()
+            with gr.Column(elem_classes=["answer"], scale=2, min_width=0):
+                self.status = gr.HTML(elem_id=f"{self.slug}_status", elem_classes=["status-slot"], js_on_load=_ADDRESS)
+                self.plot = gr.Plot(show_label=False, container=False, elem_id=f"{self.slug}_plot", elem_classes=["viewer"])
+                self.details = gr.HTML(elem_id=f"{self.slug}_details")
+        self._wire()
+
+    # -- the ask ----------------------------------------------------------------------------------------------------
+
+    def _build_ask(self) -> None:
+        if self.task.examples:
+            with gr.Row(elem_classes=["examples"]):
+                gr.HTML("<span>Try</span>", min_width=0)
+                for label in self.task.examples:
+                    self.examples[label] = gr.Button(label, size="sm", min_width=0)
+        for field in self.fields:
+            if not field.group:
+                self._build_field(field)
+        for group in dict.fromkeys(field.group for field in self.fields if field.group):
+            with gr.Accordion(answer.field_words(group), open=False, elem_classes=["fold"]) as self.groups[group]:
+                for field in self.fields:
+                    if field.group == group:
+                        self._build_field(field)
+        missing = missing_libraries(self.task)
+        self.run = gr.Button(
+            self.task.title,
+            variant="primary",
+            elem_id=f"{self.slug}_run",
+            elem_classes=["go"],
+            interactive=not missing,
+        )
+        self.cancel = gr.Button("Cancel", variant="stop", visible=False, elem_id=f"{self.slug}_cancel", elem_classes=["go"])
+        absent = f"Needs {', '.join(missing)}: pip install 'langevin[{self.task.extra}]'" if missing else ""
+        self.fault = gr.HTML(
+            answer.fault(answer.JobError("", absent)) if missing else "", visible=bool(missing), elem_classes=["field-fault"]
+        )
+
+    def _build_field(self, field: FormField) -> None:
+        with gr.Column(elem_classes=["field"], min_width=0):
+            if field.kind in ("file", "files"):
+                gr.HTML(field_help(field))
+            self.inputs.append(component(field, elem_id=f"{self.slug}_{field.name.replace('.', '_')}"))
+            self.faults[field.name] = gr.HTML(visible=False, elem_classes=["field-fault"])
+
+    # -- what happens -----------------------------------------------------------------------------------------------
+
+    def _wire(self) -> None:
+        self.run.click(self.submit, self.inputs, self.asked, concurrency_limit=None, **QUIET)
+        self.job.change(self.watch, self.job, self.shown, concurrency_limit=None, **QUIET)
+        self.cancel.click(self.stop, self.job, [self.status, self.cancel], queue=False, **QUIET)
+        changes = [item.change for item in self.inputs]
+        gr.on(changes, self.label, self.inputs, self.run, queue=False, trigger_mode="always_last", **QUIET)
+        for label, button in self.examples.items():
+            button.click(self.filler(label), None, self.filled, **QUIET)
+
+    @property
+    def filled(self) -> list[gr.blocks.Block]:
+        """What filling the form may change."""
+        return [*self.inputs, *self._fault_slots]
+
+    @property
+    def opened(self) -> list[gr.blocks.Block]:
+        """What `arrive` may change."""
+        return [self.job, self.status, self.plot, self.details, *self.filled]
+
+    @property
+    def asked(self) -> list[gr.blocks.Block]:
+        """What `submit` may change."""
+        return [self.job, self.run, self.cancel, self.status, *self._fault_slots]
+
+    @property
+    def shown(self) -> list[gr.blocks.Block]:
+        """What `watch` may change."""
+        return [self.status, self.plot, self.details, self.run, self.cancel, *self._fault_slots]
+
+    @property
+    def _fault_slots(self) -> list[gr.blocks.Block]:
+        return [*self.faults.values(), *self.groups.values(), self.fault]
+
+    # -- filling the form ---------------------------------------------------------------------------------------------
+
+    def filler(self, label: str) -> Callable[[], Updates]:
+        """A function that fills the form with the example called `label`."""
+
+        def fill() -> Updates:
+            try:
+                return self.fill(dict(self.task.examples[label]()))
+            except (BadInput, MissingLibrary) as error:
+                return self._show_fault(error if isinstance(error, BadInput) else BadInput("", str(error)))
+
+        return fill
+
+    def fill(self, request: dict[str, Any]) -> Updates:
+        """Puts a request into the form; its files are copied to where the page may read them."""
+        values = fill_form(self.fields, request)
+        for index, field in enumerate(self.fields):
+            if field.kind == "file" and values[index] is not None:
+                values[index] = into_cache(values[index])
+            elif field.kind == "files" and values[index]:
+                values[index] = [into_cache(path) for path in values[index]]
+        return {**dict(zip(self.inputs, values, strict=True)), **self._no_faults()}
+
+    def arrive(self, job_id: str | None, request: gr.Request) -> Updates:
+        """What the panel shows when it opens: its own job, else the one that the address names, else an example."""
+        if job_id:
+            return {self.job: gr.skip()}
+        asked = request.query_params
+        named = str(asked.get("job") or "") if f"{asked.get('tab')}.{asked.get('task')}" == self.task.name else ""
+        job = self.engine.get(named)
+        if job is not None and job.task.name == self.task.name:
+            return {self.job: job.id, **self.fill(job.request.model_dump(mode="json"))}
+        stored = gallery.stored_example(self.task)
+        if stored is None:
+            return {self.status: answer.gone() if named else answer.nothing_yet(self.task)}
+        return {
+            self.status: answer.gone() if named else answer.example_status(stored.label),
+            self.plot: plot_data(stored.figure),
+            self.details: answer.example_details(stored.metrics, stored.notes),
+        }
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def request(self, values: tuple[Any, ...]) -> Request:
+        """The validated request that the form holds.
+
+        Raises:
+            BadInput: Naming the field at fault.
+        """
+        return make_request(self.task, read_form(self.fields, values))
+
+    def submit_new(self, job_id: str | None, *values: Any) -> Updates:
+        """As `submit`, unless the panel's job has not ended: then that one stays."""
+        job = self.engine.get(job_id or "")
+        return {self.job: gr.skip()} if job is not None and not job.state.final else self.submit(*values)
+
+    def submit(self, *values: Any) -> Updates:
+        """Makes a job of the form, or says at which field it cannot."""
+        try:
+            job = self.engine.submit(self.task, self.request(values))
+        except BadInput as error:
+            return self._show_fault(error)
+        return {
+            self.job: job.id,
+            self.run: gr.update(visible=False),
+            self.cancel: gr.update(visible=True, interactive=True),
+            self.status: answer.status(job, self.engine.ahead(job)),
+            **self._no_faults(),
+        }
+
+    def stop(self, job_id: str | None) -> Updates:
+        """Asks the job to end at its next step."""
+        job = self.engine.get(job_id or "")
+        if job is None or job.state.final:
+            return {self.cancel: gr.update(interactive=False)}
+        job.cancel()
+        return {self.status: answer.status(job), self.cancel: gr.update(interactive=False)}
+
+    async def watch(self, job_id: str | None) -> AsyncIterator[Updates]:
+        """Shows a job until it ends."""
+        job = self.engine.get(job_id or "")
+        if job is None:
+            yield {self.status: answer.gone() if job_id else gr.skip()}  # a generator that yields nothing empties its outputs
+            return
+        seen, preview = -1, None
+        while True:
+            revision, state = job.revision, job.state
+            if state.final:
+                yield self._ended(job)
+                return
+            updates: Updates = {}
+            if revision != seen or state is JobState.QUEUED or job.progress is None:
+                updates[self.status] = answer.status(job, self.engine.ahead(job))
+            if seen < 0:
+                updates |= {self.run: gr.update(visible=False), self.cancel: gr.update(visible=True), self.details: ""}
+            if job.preview is not preview and job.preview is not None:
+                preview = job.preview
+                updates[self.plot] = plot_data(preview)
+            seen = revision
+            if updates:
+                yield updates
+            await asyncio.sleep(_LOOK)
+
+    def _ended(self, job: Job) -> Updates:
+        updates: Updates = {
+            self.status: answer.status(job),
+            self.run: gr.update(visible=True),
+            self.cancel: gr.update(visible=False),
+            **self._no_faults(),
+        }
+        if job.state is JobState.DONE and job.result is not None:
+            self.costs.record(self.task.name, job.request, job.result.seconds)
+            updates[self.run] = gr.update(visible=True, value=self._words(job.request))
+            updates[self.details] = answer.details(job.result, self.task)
+            plot = next((item.path for item in job.result.artifacts if item.kind == "plot"), None)
+            updates[self.plot] = plot_data(plot) if plot is not None else None
+        elif job.error is not None and job.error.field:
+            updates |= self._show_fault(BadInput(job.error.field, job.error.message))
+        return updates
+
+    def label(self, *values: Any) -> Any:
+        """The button's words for the form as it stands: what it does, and about how long that takes."""
+        try:
+            return gr.update(value=self._words(self.request(values)))
+        except BadInput:
+            return gr.update(value=self.task.title)
+
+    def _words(self, request: Request) -> str:
+        cost = self.costs.estimate(self.task.name, request)
+        return self.task.title if cost is None else f"{self.task.title} · about {answer.seconds(cost)}"
+
+    # -- faults -----------------------------------------------------------------------------------------------------
+
+    def _show_fault(self, error: BadInput) -> Updates:
+        updates = self._no_faults()
+        place = next((f for f in self.fields if error.field in (f.name, f.name.rsplit(".", 1)[-1])), None)
+        if place is None:
+            updates[self.fault] = gr.update(value=answer.fault(answer.JobError(error.field, error.message)), visible=True)
+            return updates
+        sentence = f"{place.label} {error.message}" if error.message[:1].islower() else error.message
+        updates[self.faults[place.name]] = gr.update(value=answer.fault(answer.JobError("", sentence)), visible=True)
+        if place.group:
+            updates[self.groups[place.group]] = gr.update(open=True)
+        return updates
+
+    def _no_faults(self) -> Updates:
+        return {slot: gr.update(value="", visible=False) for slot in (*self.faults.values(), self.fault)}

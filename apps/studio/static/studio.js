@@ -1,0 +1,76 @@
+// What the page does by itself: light or dark, the address, copying, and the film on Home.
+window.langevin = (() => {
+  const root = document.documentElement;
+  const dark = () => document.body.classList.contains("dark");
+
+  function theme(name) {
+    document.body.classList.toggle("dark", name === "dark");
+    localStorage.setItem("langevin-theme", name);
+  }
+
+  // The address names tab, task and job, so that a refresh or a bookmark comes back to the same place.
+  // Until `ready`, it is the address that opens the tab, not the other way round.
+  let settled = false;
+  function ready() {
+    setTimeout(() => { settled = true; address(); }, 300);
+  }
+  function address() {
+    if (settled) requestAnimationFrame(() => {
+      const url = new URL(location.href);
+      const before = ["tab", "task"].map((name) => url.searchParams.get(name)).join(".");
+      const tab = document.querySelector("#tabs > .tab-wrapper [aria-selected=true]")?.dataset.tabId ?? "home";
+      const open = [...document.querySelectorAll(".tasks > .tab-wrapper [aria-selected=true]")]
+        .find((button) => button.checkVisibility() && button.dataset.tabId.startsWith(`${tab}.`));
+      const task = open?.dataset.tabId.split(".")[1];
+      for (const [name, value] of [["tab", tab === "home" ? null : tab], ["task", task]]) {
+        if (value) url.searchParams.set(name, value); else url.searchParams.delete(name);
+      }
+      if (before !== `${tab}.${task}`) {
+        url.searchParams.delete("job");
+        const shown = [...document.querySelectorAll("[data-job]")].find((line) => line.checkVisibility());
+        if (shown && tab !== "home") url.searchParams.set("job", shown.dataset.job);
+      }
+      history.replaceState(history.state, "", url);
+    });
+  }
+
+  function job(element) {
+    const id = element.querySelector("[data-job]")?.dataset.job;
+    if (!id) return;
+    const url = new URL(location.href);
+    url.searchParams.set("job", id);
+    history.replaceState(history.state, "", url);
+  }
+
+  async function copy(button) {
+    const words = button.textContent;
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "The browser refused";
+    }
+    setTimeout(() => { button.textContent = words; }, 1600);
+  }
+
+  document.addEventListener("click", (event) => {
+    const target = event.target instanceof Element ? event.target : null;
+    const copied = target?.closest("[data-copy]");
+    if (copied) copy(copied);
+    if (target?.closest("[data-theme-switch]")) theme(dark() ? "light" : "dark");
+    for (const open of document.querySelectorAll("details.chip[open]")) {
+      if (!open.contains(target)) open.open = false;
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const open of document.querySelectorAll("details.chip[open]")) open.open = false;
+  });
+  document.addEventListener("DOMContentLoaded", () => {
+    root.lang = "en";
+    const chosen = localStorage.getItem("langevin-theme");
+    if (chosen) theme(chosen);
+  });
+
+  return { address, job, ready, theme };
+})();

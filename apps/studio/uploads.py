@@ -1,0 +1,45 @@
+"""The studio's own place for uploaded files: private to this process, bounded, gone when it ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder, is_in_or_equal
+
+from domains.common.errors import BadInput
+
+LARGEST_UPLOAD = "64mb"
+
+
+def private_upload_folder() -> Path:
+    """Makes gradio keep uploads in a folder of this process that nobody else on the machine may read."""
+    folder = Path(tempfile.mkdtemp(prefix="langevin-uploads-"))
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def into_cache(path: str | Path) -> str:
+    """Copies a file of ours to where the page may read it; returns the copy."""
+    return save_file_to_cache(path, cache_dir=get_upload_folder())
+
+
+def uploaded_path(field: str, value: object) -> str:
+    """The path of a file that came through gradio's upload; any other path of this machine is refused.
+
+    Args:
+        field: Request field, for the error.
+        value: What the caller sent: `{"path": ..., "meta": {"_type": "gradio.FileData"}}`, as `handle_file` makes it.
+
+    Raises:
+        BadInput: If it is no uploaded file.
+    """
+    path = value.get("path") if isinstance(value, dict) else value
+    if not isinstance(path, str) or not is_in_or_equal(os.path.realpath(path), os.path.realpath(get_upload_folder())):
+        raise BadInput(field, "must be an uploaded file; with gradio_client, pass handle_file(path)")
+    return path

@@ -1,0 +1,1 @@
+"""Guides: functions from denoisers to denoisers."""

@@ -1,0 +1,58 @@
+"""Classifier-free guidance and its kin: prediction = (1 - w) weak + w strong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from core.denoiser import Denoiser, Preconditioned, concatenated
+from core.process import Process
+from core.sampling import Counted
+from core.state import Prediction, State, Time, batch_size, each, take
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Guidance by `blend`, in every space (Ho & Salimans 2022, with w = 1 + their w; w = 1 is no guidance).
+
+    With an unconditional `weak` it is classifier-free guidance, with a negative prompt negative prompting, with a
+    lesser network autoguidance (Karras et al. 2024).  On logits it is the exact tilt p^w q^(1-w), on rotations a
+    combination of tangent vectors.  Branches that share a network are evaluated in one batch.
+    """
+
+    strong: Denoiser
+    weak: Denoiser
+    weight: float
+
+    @property
+    def process(self) -> Process:
+        """The process of both branches."""
+        return self.strong.process
+
+    def __call__(self, x: State, t: Time) -> Prediction:
+        """The guided prediction."""
+        if self.weight == 1.0:
+            return self.strong(x, t)
+        p, q = _both(self.strong, self.weak, x, t)
+        return self.process.blend(x, [p, q], [self.weight, 1 - self.weight])
+
+
+def _both(strong: Denoiser, weak: Denoiser, x: State, t: Time) -> tuple[Prediction, Prediction]:
+    if isinstance(strong, Counted) and isinstance(weak, Counted) and strong.counter is weak.counter:
+        strong.counter[0] += 2  # one batch or two, both branches count
+        return _both(strong.inner, weak.inner, x, t)
+    shared = (
+        isinstance(strong, Preconditioned)
+        and isinstance(weak, Preconditioned)
+        and replace(strong, cond=None) == replace(weak, cond=None)
+        and set(strong.cond or ()) == set(weak.cond or ())
+    )
+    if not shared:
+        return strong(x, t), weak(x, t)
+    assert isinstance(strong, Preconditioned) and isinstance(weak, Preconditioned)
+    n = batch_size(x)
+    twice = each(lambda v: torch.cat([v, v]), x)
+    times = each(lambda v: torch.cat([v, v]) if torch.as_tensor(v).ndim else v, t)
+    both = strong.given(concatenated([strong.cond, weak.cond]))(twice, times)
+    return take(both, slice(0, n)), take(both, slice(n, None))

@@ -1,0 +1,1 @@
+"""Scores of what a model draws against what was true."""

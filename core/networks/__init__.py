@@ -1,0 +1,26 @@
+"""Networks, and the registry by which a model card names them (never by import path)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from torch import nn
+
+NETWORKS = {"grid-transformer": ("core.networks.grid_transformer", "GridTransformer")}
+
+
+def build_network(name: str, config: dict[str, Any]) -> nn.Module:
+    """The network called `name` with keyword arguments `config`.
+
+    Raises:
+        ValueError: If no network has that name or the configuration does not fit it.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}; known are {', '.join(NETWORKS)}")
+    module, attribute = NETWORKS[name]
+    try:
+        network: nn.Module = getattr(importlib.import_module(module), attribute)(**config)
+    except TypeError as error:
+        raise ValueError(f"configuration of network {name!r} does not fit: {error}") from None
+    return network

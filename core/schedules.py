@@ -1,0 +1,218 @@
+"""Noise schedules: t -> (alpha, sigma) with x_t = alpha x_0 + sigma z, alpha(0) = 1 and sigma(0) = 0.
+
+Variance preserving, variance exploding, EDM and flow differ in nothing else.  Each is evaluated in float64 on times in
+[0, 1]; `time_of` inverts the log signal-to-noise ratio log(alpha / sigma), so that grids can be laid in any clock.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from core.state import time64
+
+
+class Schedule(Protocol):
+    """A noise schedule."""
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at times `t`, float64, of the shape of `t`."""
+        ...
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """The time at which log(alpha / sigma) is `log_snr`; clipped to [0, 1]."""
+        ...
+
+
+def log_snr(schedule: Schedule, t: Tensor) -> Tensor:
+    """log(alpha_t / sigma_t), float64; plus infinity at t = 0."""
+    alpha, sigma = schedule(time64(t))
+    return alpha.log() - sigma.log()
+
+
+def _vp(log_alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Variance preserving: sigma^2 = 1 - alpha^2 without cancellation."""
+    return log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt()
+
+
+@dataclass(frozen=True)
+class VPLinear:
+    """Variance preserving with beta rising linearly (Ho et al. 2020; Song et al. 2021, eq. 32).
+
+    alpha_t = exp(-(beta_max - beta_min) t^2 / 4 - beta_min t / 2).
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at `t`, float64."""
+        t = time64(t)
+        return _vp(-(self.beta_max - self.beta_min) * t**2 / 4 - self.beta_min * t / 2)
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """Inverse of the log signal-to-noise ratio."""
+        rise = self.beta_max - self.beta_min
+        # -2 log alpha, kept finite where there is no signal at all
+        integral = torch.nn.functional.softplus(-2 * time64(log_snr)).clamp(max=1e9)
+        time = 2 * integral / ((self.beta_min**2 + 2 * rise * integral).sqrt() + self.beta_min)
+        return time.clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class VPCosine:
+    """Variance preserving on a quarter circle, alpha_t = cos(pi t / 2) (Nichol & Dhariwal 2021, eq. 17, offset 0)."""
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at `t`, float64; alpha is exactly 0 at t = 1."""
+        angle = time64(t) * (math.pi / 2)
+        return torch.where(angle >= math.pi / 2, 0.0, angle.cos()), angle.sin()
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """Inverse of the log signal-to-noise ratio."""
+        return torch.atan(torch.exp(-time64(log_snr))) * (2 / math.pi)
+
+
+@dataclass(frozen=True)
+class SubVP:
+    """Sub-variance preserving, sigma = 1 - alpha^2 with the alpha of `VPLinear` (Song et al. 2021, eq. 29)."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at `t`, float64."""
+        alpha, sigma = VPLinear(self.beta_min, self.beta_max)(t)
+        return alpha, sigma**2
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """Inverse of the log signal-to-noise ratio: (1 - sigma) / sigma^2 = r^2 is a quadratic in sigma."""
+        clock = time64(log_snr)
+        sigma = 2 / (1 + (1 + 4 * torch.exp(2 * clock)).sqrt())
+        # The clock of `VPLinear`, log alpha - log(sigma) / 2, with log alpha from whichever side keeps its digits.
+        log_alpha = torch.where(clock > 0, 0.5 * torch.log1p(-sigma), clock + sigma.log())
+        vp = log_alpha - 0.5 * sigma.log()
+        return VPLinear(self.beta_min, self.beta_max).time_of(vp)
+
+
+@dataclass(frozen=True)
+class VE:
+    """Variance exploding, sigma geometric from `sigma_min` to `sigma_max` (Song et al. 2021, eq. 30); sigma(0) = 0."""
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, sigma) at `t`, float64."""
+        t = time64(t)
+        low, high = math.log(self.sigma_min), math.log(self.sigma_max)
+        return torch.ones_like(t), torch.where(t <= 0, 0.0, torch.exp(low + (high - low) * t))
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """Inverse of the log signal-to-noise ratio; 0 below `sigma_min`."""
+        low, high = math.log(self.sigma_min), math.log(self.sigma_max)
+        return ((-time64(log_snr) - low) / (high - low)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class EDM:
+    """Variance exploding on Karras' warp, sigma^(1/rho) linear in t (Karras et al. 2022, eq. 5); sigma(0) = 0."""
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, sigma) at `t`, float64."""
+        t = time64(t)
+        low, high = self._warped()
+        return torch.ones_like(t), torch.where(t <= 0, 0.0, (low + t * (high - low)) ** self.rho)
+
+    def _warped(self) -> tuple[float, float]:
+        return math.pow(self.sigma_min, 1 / self.rho), math.pow(self.sigma_max, 1 / self.rho)
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """Inverse of the log signal-to-noise ratio; 0 below `sigma_min`."""
+        low, high = self._warped()
+        return ((torch.exp(-time64(log_snr) / self.rho) - low) / (high - low)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Rectified flow and optimal-transport paths, alpha = 1 - t, sigma = t (Liu et al. 2023; Lipman et al. 2023).
+
+    `shift` moves time towards noise, t -> shift t / (1 + (shift - 1) t), as large images want (Esser et al. 2024,
+    eq. 23).
+    """
+
+    shift: float = 1.0
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at `t`, float64."""
+        t = time64(t)
+        sigma = self.shift * t / (1 + (self.shift - 1) * t)
+        return (1 - t) / (1 + (self.shift - 1) * t), sigma
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """Inverse of the log signal-to-noise ratio."""
+        ratio = self.shift * torch.exp(time64(log_snr))
+        return (1 + ratio).reciprocal()
+
+
+@dataclass(frozen=True)
+class Tabulated:
+    """A schedule given at training timesteps, as public checkpoints have it; linear in log-SNR between them.
+
+    Timestep k of n stands at t = (k + 1) / n, so that t = 0 is clean data and t = 1 the last timestep.
+
+    Attributes:
+        alpha_bar: alpha^2 at the timesteps 0 … n-1 of a variance-preserving process, strictly decreasing.
+    """
+
+    alpha_bar: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        bars = torch.tensor(self.alpha_bar, dtype=torch.float64)
+        if len(bars) < 2 or not bool((bars[1:] < bars[:-1]).all()) or bars[0] >= 1 or bars[-1] < 0:
+            raise ValueError("alpha_bar must fall strictly within [0, 1) over at least two timesteps")
+        bars = bars.clamp_min(1e-12)  # zero terminal SNR keeps a finite clock
+        object.__setattr__(self, "_table", (bars.log() - torch.log1p(-bars)) / 2)
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at `t`, float64; below the first timestep alpha_bar is linear down to clean data."""
+        t = time64(t)
+        table = self._clocks(t)
+        u = self.timestep(t).clamp(0, len(table) - 1)
+        i = u.floor().long().clamp(max=len(table) - 2)
+        inner = torch.lerp(table[i], table[i + 1], u - i)
+        first = torch.sigmoid(-2 * table[0])  # sigma^2 of timestep 0
+        early = first * (t * len(table)).clamp(0, 1)
+        variance = torch.where(t * len(table) < 1, early, torch.sigmoid(-2 * inner))
+        signal = torch.where(t * len(table) < 1, 1 - early, torch.sigmoid(2 * inner))
+        return signal.sqrt(), variance.sqrt()
+
+    def _clocks(self, like: Tensor) -> Tensor:
+        table: Tensor = self._table  # type: ignore[attr-defined]
+        return table.to(like.device)
+
+    def timestep(self, t: Tensor) -> Tensor:
+        """The (fractional) training timestep at time `t`, as the network wants it."""
+        return time64(t) * len(self.alpha_bar) - 1
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """Inverse of the log signal-to-noise ratio, by search in the table."""
+        wanted = time64(log_snr)
+        table = self._clocks(wanted)
+        falling = -table
+        i = torch.searchsorted(falling, -wanted).clamp(1, len(table) - 1)
+        share = ((wanted - table[i - 1]) / (table[i] - table[i - 1])).clamp(0, 1)
+        inner = (i + share) / len(table)
+        early = torch.sigmoid(-2 * wanted) / torch.sigmoid(-2 * table[0]) / len(table)
+        return torch.where(wanted > table[0], early, inner)
+
+
+SCHEDULES = {"vp-linear": VPLinear, "vp-cosine": VPCosine, "sub-vp": SubVP, "ve": VE, "edm": EDM, "flow": Flow}

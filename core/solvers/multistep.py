@@ -1,0 +1,63 @@
+"""The multistep walk: extrapolate the prediction along its clock, then bridge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from core.denoiser import Denoiser
+from core.noise import Noise
+from core.sampling import Step
+from core.state import State, Time, each
+
+
+def extrapolation(f: Denoiser, u: Time, t: Time, s: Time) -> Any:
+    """Half the next stride over the last one, in the clock of each part: (l_s - l_t) / (2 (l_t - l_u)).
+
+    Zero where a part's predictions jump instead of varying smoothly, where its clock stands still, and on a step onto
+    clean data, whose clock is infinite.
+    """
+    clock = f.process.log_snr
+
+    def share(smooth: bool, last: Any, now: Any, following: Any) -> float:
+        if not smooth:
+            return 0.0
+        stride, before = float(following - now), float(now - last)
+        return stride / (2 * before) if before > 0 and stride > 0 and stride < float("inf") else 0.0
+
+    return each(share, f.process.smooth, clock(u), clock(t), clock(s))
+
+
+@dataclass(frozen=True)
+class Multistep:
+    """DPM-Solver++(2M) on R^n at eta 0 (Lu et al. 2022b, algorithm 2); its SDE form at eta 1; order 2 at eta 0.
+
+    The same class walks rotations, where the extrapolation is one of tangent vectors, and products, whose jumping parts
+    take first-order steps.
+
+    Attributes:
+        eta: Share of fresh noise, one number or one a part.
+    """
+
+    eta: Any = 0.0
+    order = 2
+    evaluations = 1
+
+    def __call__(self, f: Denoiser, x: State, t: Time, s: Time, memory: Any, noise: Noise) -> Step:
+        """One step, one evaluation."""
+        q = f(x, t)
+        p = q
+        if memory is not None:
+            u, old = memory
+            c = extrapolation(f, u, t, s)
+            if any(v != 0.0 for v in _numbers(c)):
+                p = f.process.blend(x, [q, old], [each(lambda v: 1 + v, c), each(lambda v: -v, c)])
+        return Step(s, f.process.bridge(p, x, t, s, self.eta).sample(noise), p, (t, q))
+
+
+def _numbers(value: Any) -> list[float]:
+    if isinstance(value, dict):
+        return [n for inner in value.values() for n in _numbers(inner)]
+    return [float(torch.as_tensor(value))]

@@ -1,0 +1,1 @@
+"""The spaces in which states live: R^n, finite sets, rotations, and products of these."""

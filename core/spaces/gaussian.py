@@ -1,0 +1,117 @@
+"""R^n: x_t = alpha_t x_0 + sigma_t z.  VP, VE, EDM and rectified flow differ in the schedule only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.noise import Noise
+from core.schedules import Schedule, VPCosine, log_snr
+from core.state import append_axes, time64, wide
+
+
+@dataclass(frozen=True)
+class Normal:
+    """The normal kernel with `mean` `[batch, ...]` and standard deviation `std` (0-dimensional or broadcastable)."""
+
+    mean: Tensor
+    std: Tensor
+    project: Callable[[Tensor], Tensor] | None = None
+
+    def sample(self, noise: Noise) -> Tensor:
+        """A draw; the mean itself, with no numbers drawn, where the standard deviation is zero."""
+        if self.std.ndim == 0 and float(self.std) == 0.0:
+            return self.mean
+        z = noise.normal(self.mean)
+        return self.mean + self.std * (z if self.project is None else self.project(z))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density in nats, `[batch]` (of the full space, whatever `project`)."""
+        std = self.std.expand(self.mean.shape) if self.std.ndim else self.std
+        z = (x - self.mean) / std
+        each_one = -0.5 * z.square() - torch.as_tensor(std).log() - 0.5 * math.log(2 * math.pi)
+        return each_one.flatten(1).sum(1)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Gaussian diffusion on R^n (Sohl-Dickstein et al. 2015; Ho et al. 2020; Kingma et al. 2021).
+
+    Predictions are the mean of clean data, of the state's own shape `[batch, ...]`.
+
+    Attributes:
+        schedule: t -> (alpha, sigma).
+        project: Linear projection applied to all noise, for data on a subspace (for example zero centre of mass).
+    """
+
+    schedule: Schedule = VPCosine()
+    project: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def smooth(self) -> bool:
+        """Predictions vary smoothly with noise."""
+        return True
+
+    def scales(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at `t`, ready to multiply with `x`."""
+        alpha, sigma = self.schedule(time64(t))
+        return append_axes(alpha, x), append_axes(sigma, x)
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        """log(alpha / sigma), float64."""
+        return log_snr(self.schedule, t)
+
+    def _noise(self, like: Tensor, noise: Noise) -> Tensor:
+        z = noise.normal(like)
+        return z if self.project is None else self.project(z)
+
+    def prior(self, like: Tensor, noise: Noise) -> Tensor:
+        """x_1 of the shape of `like`."""
+        return self._noise(like, noise) * self.schedule(torch.ones((), dtype=torch.float64))[1]
+
+    def corrupt(self, x0: Tensor, t: Tensor, noise: Noise) -> Tensor:
+        """x_t given x_0."""
+        x0 = wide(x0)
+        alpha, sigma = self.scales(t, x0)
+        return alpha * x0 + sigma * self._noise(x0, noise)
+
+    def point(self, x0: Tensor) -> Tensor:
+        """The mean of a distribution that is certain of `x0`."""
+        return x0
+
+    def target(self, x0: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Clean data itself: the posterior mean minimises the squared error."""
+        return x0
+
+    def bridge(self, q: Tensor, x: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Normal:
+        """q(x_s | x_t, x_0 = q): DDPM's posterior at eta 1, DDIM's map at eta 0 (Song, Meng & Ermon 2021, eq. 12).
+
+        The share of fresh noise, eta (1 - SNR_t / SNR_s), is computed from the difference of clocks by expm1, which
+        keeps its digits in float32 however short the step.  Half precision is widened to float32.
+        """
+        q, x = wide(q), wide(x)
+        t, s = time64(t), time64(s)
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule(t), self.schedule(s)
+        # On the way down log-SNR rises; where x_t is pure noise or x_s clean data the difference is infinite.
+        clock = 2 * (alpha_t.log() - sigma_t.log() - alpha_s.log() + sigma_s.log())
+        fresh = eta * (-torch.expm1(torch.nan_to_num(clock, nan=0.0))).clamp(0, 1)
+        keep = torch.where(sigma_t > 0, sigma_s * (1 - fresh).sqrt() / sigma_t.clamp_min(1e-300), 1.0)
+        lead = torch.where(sigma_t > 0, alpha_s - keep * alpha_t, 0.0)
+        std = sigma_s * fresh.sqrt()
+        mean = append_axes(lead, x) * q + append_axes(keep, x) * x
+        return Normal(mean, append_axes(std, x), self.project)
+
+    def blend(self, x: Tensor, qs: Sequence[Tensor], ws: Sequence[float | Tensor]) -> Tensor:
+        """The weighted sum of means."""
+        total = wide(qs[0]) * ws[0]
+        for q, w in zip(qs[1:], ws[1:], strict=True):
+            total = total + w * wide(q)
+        return total
+
+    def divergence(self, x: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        """Mean squared difference over all axes but the first, `[batch]`."""
+        return (wide(p) - wide(q)).square().flatten(1).mean(1)

@@ -1,0 +1,1 @@
+"""Training: losses as divergences, the loop that yields, averages of weights, and state that survives a kill."""

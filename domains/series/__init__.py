@@ -1,0 +1,1 @@
+"""Time series: tables with a time order, gaps to fill and futures to forecast."""

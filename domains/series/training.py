@@ -1,0 +1,110 @@
+"""Training of series models: the built-in one from scratch, or fine-tuning on a person's own table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.noise import Noise
+from core.training.losses import denoising_loss
+from core.training.trainer import TrainerSettings
+from domains.common.errors import BadInput
+from domains.series.anchors import anchors
+from domains.series.model import FEATURES, SeriesModel
+
+
+class Stream(Protocol):
+    """Batches addressed by step; see `domains.series.stream.TrainingStream`."""
+
+    def batch_at(self, step: int) -> dict[str, np.ndarray]:
+        """The batch of a step."""
+        ...
+
+
+def batch_loss(model: SeriesModel, batch: dict[str, np.ndarray], noise_seed: int, draws: int, device: str) -> Tensor:
+    """Mean denoising loss of a batch over its hidden entries, a scalar.
+
+    The encoder reads each window once; the decoder sees it at `draws` noise levels.
+
+    Args:
+        batch: As `TrainingStream.batch_at` gives it.
+        noise_seed: Address of times and noise.
+    """
+    with torch.autocast(device, enabled=False):
+        values, known, observed, start, columns = (
+            torch.from_numpy(batch[k]).to(device) for k in ("values", "known", "observed", "start", "columns")
+        )
+        a = anchors(values, observed, start.long(), model.window)
+        index = (start.long()[:, None, None] + torch.arange(model.window, device=device)).expand(
+            -1, values.shape[1], -1
+        )
+        hidden = (known & ~observed & columns[..., None]).gather(2, index).float()
+        state = a.squash(values.gather(2, index)).clamp(-6, 6) * hidden
+    all_columns = None if bool(columns.all()) else columns
+    memory = model.read(a, all_columns)
+
+    def several(v: Tensor) -> Tensor:
+        return v.repeat(draws, *([1] * (v.ndim - 1)))
+
+    where = several(hidden)
+    cond = {"memory": several(memory), "where": where}
+    if all_columns is not None:
+        cond["columns"] = several(all_columns)
+    f = model.denoiser(where).given(cond)
+    losses = denoising_loss(f, several(state), Noise.of(noise_seed, len(where)))
+    return losses.sum() * where[0].numel() / where.sum().clamp_min(1.0)
+
+
+
+# The built-in model's configuration; `--set key=value` changes any of it.
+DEFAULTS: dict[str, Any] = {
+    "width": 128, "heads": 4, "expansion": 3, "encoder_layers": 4, "decoder_layers": 2, "patch": 4,
+    "window": 192, "context": 768, "budget": 96, "draws": 2, "real_share": 0.4,
+    "minutes": 170.0, "steps": 1_000_000, "learning_rate": 1.5e-3, "warmup": 300, "average": 0.999,
+    "clip": 1.0, "weight_decay": 0.01, "bfloat16": True, "seed": 0, "log_every": 50, "save_minutes": 2.0,
+    "threads": 0, "processes": 1,
+}  # fmt: skip
+
+
+def parse_settings(given: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Defaults overridden by `--set key=value` texts, each parsed as the type of its default.
+
+    Raises:
+        BadInput: For an unknown key or a value of another type or not finite.
+    """
+    settings = dict(defaults)
+    for key, text in given.items():
+        if key not in defaults:
+            raise BadInput("set", f"unknown setting {key!r}; choose one of {', '.join(defaults)}")
+        kind = type(defaults[key])
+        try:
+            if kind is bool:
+                settings[key] = {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+            else:
+                settings[key] = kind(text)
+                if not math.isfinite(settings[key]) or settings[key] < 0:
+                    raise ValueError
+        except (KeyError, ValueError):
+            raise BadInput("set", f"{key} must be a {kind.__name__} that is not negative, not {text!r}") from None
+    return settings
+
+
+def model_config(settings: dict[str, Any]) -> dict[str, Any]:
+    """The `model` part of a card."""
+    shape = ("window", "patch", "width", "heads", "expansion", "encoder_layers", "decoder_layers")
+    return {
+        "network": "grid-transformer",
+        "config": {"features": FEATURES, **{k: settings[k] for k in shape}},
+        "schedule": "vp-cosine",
+        "context": settings["context"],
+    }
+
+
+def trainer_settings(settings: dict[str, Any]) -> TrainerSettings:
+    """The core's part of the settings."""
+    return TrainerSettings(**{f.name: settings[f.name] for f in fields(TrainerSettings)})

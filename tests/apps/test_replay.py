@@ -1,0 +1,177 @@
+"""Replay: recipes are found, inputs are found by content, and what comes out is compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps.cli.main import main
+from domains.common.models import file_sha256
+from domains.common.task import Task
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def made(walk_task: Task, numbers: Path, tmp_path: Path, capsys: Capture) -> Path:
+    """A folder with the results of a run on `numbers`."""
+    out = tmp_path / "out"
+    arguments = ["--table", str(numbers), "--seed", "11", "--marks", "1,2", "--out", str(out)]
+    assert main(["run", "demo.walk", *arguments]) == 0
+    capsys.readouterr()
+    return out
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs each test in its own folder, where `numbers.csv` lies."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["walk.csv", "pictures/walk.png", "result.json", "."])
+def test_every_way_to_name_a_run_reproduces(made: Path, name: str, capsys: Capture) -> None:
+    if name == "pictures/walk.png":  # a picture that left its folder carries all that is needed
+        shutil.move(made / name, "alone.png")
+        shutil.rmtree(made)
+        assert main(["replay", "alone.png"]) == 0
+    else:
+        assert main(["replay", str(made / name)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["walk.csv  matches", "pictures/walk.png  matches", "reproduces"]
+
+
+def test_results_are_kept_where_asked(made: Path, tmp_path: Path) -> None:
+    assert main(["replay", str(made / "walk.csv"), "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "walk.csv").read_bytes() == (made / "walk.csv").read_bytes()
+    again = json.loads((tmp_path / "again" / "result.json").read_text("utf-8"))["recipe"]
+    first = json.loads((made / "result.json").read_text("utf-8"))["recipe"]
+    assert again["content_sha256"] == first["content_sha256"]
+    assert again["request"] == first["request"]
+
+
+def test_replaying_onto_itself_reproduces(made: Path) -> None:
+    assert main(["replay", str(made / "walk.csv"), "--out", str(made)]) == 0
+
+
+def test_an_input_is_known_by_its_content(made: Path, numbers: Path, tmp_path: Path, capsys: Capture) -> None:
+    kept = tmp_path / "archive" / "renamed.txt"
+    kept.parent.mkdir()
+    numbers.rename(kept)
+    assert main(["replay", str(made / "walk.csv")]) == 2
+    assert capsys.readouterr().err.startswith("error: input: numbers.csv (sha256 ")
+    numbers.write_text("1\n2\n4\n", "utf-8")  # the right name and size, other content
+    assert main(["replay", str(made / "walk.csv")]) == 2
+    assert main(["replay", str(made / "walk.csv"), "--input", str(tmp_path / "nope"), str(kept)]) == 0
+    shutil.copy(kept, made / "beside.dat")
+    assert main(["replay", str(made / "walk.csv")]) == 0
+
+
+def test_a_changed_table_does_not_match(made: Path, capsys: Capture) -> None:
+    text = (made / "walk.csv").read_text("utf-8")
+    (made / "walk.csv").write_text(text.replace("1", "2", 1), "utf-8")
+    assert main(["replay", str(made / "walk.csv")]) == 1
+    printed = capsys.readouterr().out
+    assert "walk.csv  does not match: comes out as recorded, but the stored file was changed since" in printed
+    assert "walk.png  matches" in printed
+
+
+def test_a_changed_picture_does_not_match(made: Path) -> None:
+    picture = made / "pictures" / "walk.png"
+    data = bytearray(picture.read_bytes())
+    data += b"\0"
+    picture.write_bytes(bytes(data))
+    assert main(["replay", str(made / "walk.csv")]) == 1
+
+
+def test_another_outcome_does_not_match(made: Path, hooks: list[Any], capsys: Capture) -> None:
+    hooks.append(lambda run, step: (run.directory / "more").touch())  # changes nothing that is listed
+    assert main(["replay", str(made / "walk.csv")]) == 0
+    recipe = json.loads((made / "result.json").read_text("utf-8"))
+    recipe["recipe"]["request"]["sampling"]["seed"] = 12
+    recipe["recipe"]["libraries"]["numpy"] = "1.0"
+    (made / "result.json").write_text(json.dumps(recipe), "utf-8")
+    capsys.readouterr()
+    assert main(["replay", str(made / "result.json")]) == 1
+    printed = capsys.readouterr().out
+    assert "walk.csv  does not match: came out different" in printed
+    assert "numpy was 1.0, is " in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"recipe": 2}, "version"),
+        ({"task": "demo.none"}, "error: task: no task 'demo.none'"),
+        ({"task": 3}, "damaged at 'task'"),
+        ({"request": {"sampling": {}, "length": -1}}, "error: artifact: its recipe names an input"),
+        (
+            {"request": {"sampling": {}, "length": -1}, "inputs": {}},
+            "error: length: must be a whole number from 2",
+        ),
+        (
+            {
+                "request": {"sampling": {"model": "gone"}},
+                "model": {"name": "gone", "sha256": "0" * 64},
+                "inputs": {},
+            },
+            "error: model: ",
+        ),
+        ({"request": {"sampling": {"model": "gone"}}, "inputs": {}}, "names a model without its hash"),
+        (
+            {"request": {"sampling": {}, "table": "/etc/hostname"}, "inputs": {}},
+            "names a file without its hash",
+        ),
+        (
+            {"inputs": {"table": {"name": "../../etc/passwd", "sha256": "0" * 64, "bytes": 1}}},
+            "error: input: ",
+        ),
+        (
+            {"inputs": {"table": {"name": "x", "sha256": "zz", "bytes": 1}}},
+            "damaged at 'inputs.table.sha256'",
+        ),
+        ({"threads": 0}, "damaged at 'threads'"),
+    ],
+)
+def test_a_damaged_recipe_is_bad_input(
+    made: Path, change: dict[str, Any], line: str, capsys: Capture
+) -> None:
+    result = json.loads((made / "result.json").read_text("utf-8"))
+    result["recipe"].update(change)
+    (made / "result.json").write_text(json.dumps(result), "utf-8")
+    assert main(["replay", str(made / "result.json")]) == 2
+    printed = capsys.readouterr().err
+    assert line in printed
+    assert printed.count("\n") == 1
+
+
+def test_the_result_beside_serves_where_recipes_are_gone(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    for sidecar in made.rglob("*.json"):
+        if sidecar.name != "result.json":
+            sidecar.unlink()
+    assert main(["replay", str(made / "walk.csv")]) == 0
+    (made / "stranger.csv").write_text("1\n", "utf-8")
+    assert main(["replay", str(made / "stranger.csv")]) == 2
+    assert "carries no recipe" in capsys.readouterr().err
+
+
+def test_a_model_is_known_by_its_weights(walk_task: Task, tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "tuned"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "card.json").write_text(
+        json.dumps({"sha256": file_sha256(folder / "model.safetensors")}), "utf-8"
+    )
+    out = tmp_path / "out"
+    assert main(["run", "demo.walk", "--model", str(folder), "--out", str(out)]) == 0
+    assert main(["replay", str(out)]) == 0, "found in the working directory by its name"
+    folder.rename(tmp_path / "moved")
+    capsys.readouterr()
+    assert main(["replay", str(out)]) == 2
+    assert capsys.readouterr().err.startswith(
+        "error: model: the model 'tuned' is not there; name its folder with"
+    )
+    assert main(["replay", str(out), "--model", str(tmp_path / "moved")]) == 0
