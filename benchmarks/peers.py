@@ -80,7 +80,9 @@ def python_of(name: str) -> Path:
     if name not in peers():
         raise PeerMissing(f"no peer {name!r}; choose one of {', '.join(peers())}")
     if not is_made(name):
-        raise PeerMissing(f"{name} is not installed; make its environment by: python launch.py bench peers {name}")
+        raise PeerMissing(
+            f"{name} is not installed; make its environment by: python launch.py bench peers {name}"
+        )
     return _interpreter(name)
 
 
@@ -101,8 +103,8 @@ def _refuse_cuda(python: Path, requirements: Sequence[str]) -> None:
         found = cuda_packages(report.read_text())
     if found:
         raise PeerMissing(
-            f"pip would install a CUDA build of torch ({len(found)} packages such as {found[0]}); point it at PyTorch's "
-            "CPU wheels (pytorch.org, Get Started, has the address for PIP_EXTRA_INDEX_URL), or pass --cuda to take it"
+            f"pip would install a CUDA build of torch ({len(found)} packages such as {found[0]}); give it the address "
+            "of PyTorch's CPU wheels in PIP_EXTRA_INDEX_URL (pytorch.org, Get Started, has it), or pass --cuda"
         )
 
 
@@ -144,15 +146,27 @@ def run(name: str, script: str, arguments: Sequence[str], *, threads: int, log: 
     python = python_of(name)
     home = ENVIRONMENTS / name / "home"  # some peers write settings into the home folder when imported
     home.mkdir(exist_ok=True)
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-    environment |= {"HOME": str(home), "USERPROFILE": str(home), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    }
+    environment |= {
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
     environment |= {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}
     command = [str(python), str(SCRIPTS / script), *arguments]
     last: list[str] = []
     with (
         log.open("w") as file,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
         ) as process,
     ):
         assert process.stdout is not None
@@ -168,7 +182,8 @@ def run(name: str, script: str, arguments: Sequence[str], *, threads: int, log: 
 def main(arguments: list[str] | None = None) -> int:
     """Lists the peers, or makes the environments that are named."""
     parser = argparse.ArgumentParser(
-        prog="launch.py bench peers", description="Makes virtual environments of peers from pinned requirements."
+        prog="launch.py bench peers",
+        description="Makes virtual environments of peers from pinned requirements.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="peers to install; none lists them")
     parser.add_argument("--again", action="store_true", help="make it anew though it stands")

@@ -121,7 +121,7 @@ def make_unet(size: int, channels: tuple[int, ...], layers: int, seed: int = 0) 
     torch.manual_seed(seed)
     down = ("DownBlock2D",) * (len(channels) - 1) + ("AttnDownBlock2D",)
     up = ("AttnUpBlock2D",) + ("UpBlock2D",) * (len(channels) - 1)
-    unet = UNet2DModel(
+    unet: Any = UNet2DModel(
         sample_size=size,
         in_channels=3,
         out_channels=3,
@@ -200,7 +200,7 @@ def interleaved(loops: dict[str, Loop], network: Watched, repetitions: int) -> T
         ValueError: If the loops do not call the network equally often.
     """
     names = list(loops)
-    wall, cpu, inside = ({name: [] for name in names} for _ in range(3))
+    wall, cpu, inside = ({name: list[float]() for name in names} for _ in range(3))
     calls = set()
     for k in range(repetitions):
         for name in names[k % len(names) :] + names[: k % len(names)]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +10,19 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from core.files import atomic_write_bytes, atomic_write_text, file_sha256
+
 
 class BadModel(ValueError):
     """A model folder is incomplete, damaged, or does not fit its card."""
 
 
-def _atomic_bytes(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def atomic_text(path: Path, text: str) -> None:
-    """Writes a text file so that a reader sees the old one or the new one, never a half."""
-    _atomic_bytes(path, text.encode())
-
-
-def atomic_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+def atomic_safetensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Writes tensors as safetensors, atomically."""
-    _atomic_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
 
 
 def save_model(folder: Path, tensors: dict[str, Tensor], card: dict[str, Any], dtype: torch.dtype) -> None:
@@ -51,7 +30,7 @@ def save_model(folder: Path, tensors: dict[str, Tensor], card: dict[str, Any], d
     stored = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
     atomic_safetensors(folder / "model.safetensors", stored)
     full = {**card, "sha256": file_sha256(folder / "model.safetensors")}
-    atomic_text(folder / "card.json", json.dumps(full, indent=2, ensure_ascii=False) + "\n")
+    atomic_write_text(folder / "card.json", json.dumps(full, indent=2, ensure_ascii=False) + "\n")
 
 
 def load_card(folder: Path) -> dict[str, Any]:
@@ -83,7 +62,9 @@ def load_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise BadModel(f"{folder.name} has no model.safetensors")
     if file_sha256(path) != card.get("sha256"):
-        raise BadModel(f"the weights of {folder.name} do not have the hash on the card; fetch or train them again")
+        raise BadModel(
+            f"the weights of {folder.name} do not have the hash on the card; fetch or train them again"
+        )
     try:
         tensors = load_file(path)
     except Exception as error:

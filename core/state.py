@@ -8,9 +8,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-State: TypeAlias = "Tensor | dict[str, Any]"
-Prediction: TypeAlias = "Tensor | dict[str, Any]"
-Time: TypeAlias = "Tensor | Mapping[str, Any]"
+# A state is a `Tensor` or, for products, a `dict[str, Tensor]`; which of them, its process says.  Static types leave it
+# open, so that a solver takes any process while a Gaussian's own methods say `Tensor`.
+State: TypeAlias = Any
+Prediction: TypeAlias = Any
+Time: TypeAlias = Any
 
 
 def part(value: Any, name: str) -> Any:

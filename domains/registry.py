@@ -10,7 +10,7 @@ from domains.common.task import TASKS, Task
 DOMAINS = ("series",)
 
 # Model -> `module:function` that trains it: train(data, settings, resume, device, out, progress).
-TRAINABLE = {"series-base": "domains.series.training:train"}
+TRAINABLE = {"series-base": "domains.series.train:train"}
 
 
 def all_tasks() -> dict[str, Task]:

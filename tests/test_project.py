@@ -40,7 +40,8 @@ def committed_files() -> tuple[Path, ...]:
     if done.returncode == 0:
         files = [ROOT / name for name in done.stdout.split("\0") if name]
     else:
-        files = [file for file in ROOT.rglob("*") if not any(part.startswith(".") for part in file.parts)]
+        made = re.compile(r"(^|/)(\.[^/]+|__pycache__|[^/]+\.egg-info)/")
+        files = [file for file in ROOT.rglob("*") if not made.search(file.relative_to(ROOT).as_posix())]
     return tuple(file for file in files if file.is_file())
 
 

@@ -58,7 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MissingLibrary as error:
         return _fail(debug, f"error: {error}", MISSING_LIBRARY)
     except (KeyboardInterrupt, Cancelled):
-        return _fail(debug, "cancelled: nothing was written", INTERRUPTED)
+        mend = (
+            "go on from the last checkpoint with --resume"
+            if arguments[:1] == ["train"]
+            else "nothing was written"
+        )
+        return _fail(debug, f"cancelled: {mend}", INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
 from domains.common.errors import BadInput
-from domains.common.models import ModelFolder, builtin_models, file_sha256, find_model
+from core.files import file_sha256
+from domains.common.models import ModelFolder, builtin_models, find_model
 from domains.common.task import Request, Task
 
 _HEX = r"^[0-9a-f]{64}$"

@@ -31,7 +31,7 @@ from apps.engine.recipe import (
     portable_request,
 )
 from domains.common.errors import BadInput, Cancelled
-from domains.common.models import file_sha256
+from core.files import file_sha256
 from domains.common.recipe_files import embed_recipe
 from domains.common.task import Request, Result, Task
 

@@ -29,11 +29,15 @@ def status(job: Job, ahead: int = 0) -> str:
         case JobState.DONE:
             assert job.result is not None
             nfe = f" · {job.result.nfe} denoiser evaluations a sample" if job.result.nfe else ""
-            return _line(job, "Done", f"in {seconds(job.result.seconds)}{nfe} · seed {job.request.sampling.seed}")
+            return _line(
+                job, "Done", f"in {seconds(job.result.seconds)}{nfe} · seed {job.request.sampling.seed}"
+            )
         case JobState.CANCELLED:
-            at = f"at step {_steps(job)}; " if job.progress else ""
+            at = f"at {_steps(job)}; " if _steps(job) else ""
             return _line(job, "Cancelled", f"{at}your request is kept, nothing was written")
-    return _line(job, "Failed", "your request is kept") + fault(job.error or JobError("", "unknown error"))
+    error = job.error or JobError("", "for an unknown reason")
+    where = f"{field_words(error.field)}: " if error.field else ""
+    return _line(job, "Failed", f"{where}{error.message}. Your request is kept.")
 
 
 def _running(job: Job) -> str:
@@ -42,26 +46,26 @@ def _running(job: Job) -> str:
         return _line(job, "Stopping", "after this step", share=moment.fraction if moment else 0.0)
     if moment is None:
         waited = time.time() - (job.started or job.created)
-        return _line(job, "Starting", "· loading the model" if waited > _LONG_ENOUGH_TO_ASK else "", share=0.0)
-    words = f"step {_steps(job)}"
-    if moment.message and moment.message.lower() not in ("step", "steps"):
-        words = f"{moment.message} · {words}"
-    if moment.left is not None:
-        words += f" · about {seconds(moment.left)} left"
+        return _line(
+            job, "Starting", "· loading the model" if waited > _LONG_ENOUGH_TO_ASK else "", share=0.0
+        )
+    left = f"about {seconds(moment.left)} left" if moment.left is not None else ""
+    words = " · ".join(part for part in (moment.message, _steps(job), left) if part)
     return _line(job, "Running", words, share=moment.fraction)
 
 
 def _steps(job: Job) -> str:
-    assert job.progress is not None
-    return f"{job.progress.done:.0f} of {job.progress.total:.0f}"
+    """`step 3 of 10`; empty where the work is not counted in steps."""
+    moment = job.progress
+    return f"step {moment.done:.0f} of {moment.total:.0f}" if moment is not None and moment.total > 1 else ""
 
 
 def _line(job: Job, word: str, words: str, share: float | None = None) -> str:
     bar = ""
     if share is not None:
         bar = (
-            f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share * 100:.0f}"'
-            f' aria-label="share of the work that is done"><i style="transform:scaleX({share:.4f})"></i></div>'
+            '<div class="bar" role="progressbar" aria-label="share of the work that is done" aria-valuemin="0" '
+            f'aria-valuemax="100" aria-valuenow="{share * 100:.0f}"><i style="transform:scaleX({share:.4f})"></i></div>'
         )
     preview = "yes" if job.preview is not None else "no"
     return (
@@ -70,10 +74,9 @@ def _line(job: Job, word: str, words: str, share: float | None = None) -> str:
     )
 
 
-def fault(error: JobError) -> str:
-    """A fault in one sentence, with the field that it concerns."""
-    where = f"{escape(field_words(error.field))}: " if error.field else ""
-    return f'<p class="fault" role="alert">{where}{escape(error.message)}</p>'
+def fault(sentence: str) -> str:
+    """A fault in one sentence, for the place where it can be mended."""
+    return f'<p class="fault" role="alert">{escape(sentence)}</p>'
 
 
 def example_status(label: str) -> str:
@@ -96,7 +99,10 @@ def nothing_yet(task: Task) -> str:
     """The line above an empty viewer."""
     first = next(iter(task.examples), None)
     mend = f"; {first} on the left fills everything in" if first else ""
-    return f'<div class="status" data-state="empty"><p><b>Nothing yet</b> The result appears here{escape(mend)}.</p></div>'
+    return (
+        '<div class="status" data-state="empty"><p><b>Nothing yet</b> '
+        f"The result appears here{escape(mend)}.</p></div>"
+    )
 
 
 def example_details(values: Mapping[str, float | int | str], sentences: list[str]) -> str:
@@ -128,7 +134,9 @@ def metrics(values: Mapping[str, float | int | str]) -> str:
 
 def downloads(finished: Finished) -> str:
     """Links to the artifacts and to the recipe that makes them again."""
-    rows = [(item.name, item.title or item.kind, item.path) for item in finished.artifacts if item.kind != "plot"]
+    rows = [
+        (item.name, item.title or item.kind, item.path) for item in finished.artifacts if item.kind != "plot"
+    ]
     rows.append((RESULT, "Metrics, hashes and recipe", finished.directory / RESULT))
     items = "".join(
         f'<li><a href="gradio_api/file={quote(path.as_posix())}" download="{escape(path.name)}">'
@@ -181,7 +189,7 @@ def seconds(value: float) -> str:
 
 def number(value: float | int | str) -> str:
     """A metric with the digits that it deserves: four significant ones, thousands set apart."""
-    if isinstance(value, bool) or isinstance(value, str):
+    if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, int) or float(value).is_integer():
         return f"{int(value):,}".replace(",", "\u202f")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -20,10 +19,10 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from apps.engine.jobs import Engine, JobState
-from apps.engine.run import RESULT
+from apps.engine.run import Finished
 from apps.engine.validation import make_request
 from apps.studio.forms import FormField, form_fields, read_form
-from apps.studio.uploads import uploaded_path
+from apps.studio.uploads import keep, uploaded_path
 from domains.common.errors import BadInput
 from domains.common.task import Task
 
@@ -46,7 +45,7 @@ def add_endpoint(task: Task, engine: Engine) -> None:
 
 
 def endpoint(task: Task, engine: Engine) -> Callable[..., Any]:
-    """A typed function that runs `task` as a job and returns its files and its `result.json`."""
+    """A typed function that runs `task` as a job and returns its files and what `result.json` holds."""
     fields = form_fields(task.request)
 
     async def run(*values: Any) -> Any:
@@ -68,8 +67,7 @@ def endpoint(task: Task, engine: Engine) -> Callable[..., Any]:
             words = f"{job.error.field}: {job.error.message}" if job.error.field else job.error.message
             raise gr.Error(words, print_exception=False)
         files = [FileData(path=str(item.path)).model_dump() for item in job.result.artifacts]
-        result = json.loads((job.result.directory / RESULT).read_text("utf-8"))
-        return files, result
+        return files, _result(job.result)
 
     # gradio reads the parameters from the signature and their types from the annotations.
     run.__name__ = task.name.replace(".", "_")
@@ -90,6 +88,13 @@ def endpoint(task: Task, engine: Engine) -> Callable[..., Any]:
     return run
 
 
+def _result(finished: Finished) -> dict[str, Any]:
+    """What `result.json` holds, with `name` for the artifacts' `path`: gradio takes any `path` for a file to fetch."""
+    result = finished.as_json()
+    artifacts = [{"name": item.pop("path"), **item} for item in result["artifacts"]]
+    return {**result, "artifacts": artifacts}
+
+
 def _type(field: FormField) -> Any:
     kind = Literal[field.choices] if field.kind == "choice" else _TYPES[field.kind]
     return kind | None if field.optional and field.default is None and field.kind != "json" else kind
@@ -100,11 +105,11 @@ def _received(field: FormField, value: Any) -> Any:
     if value is None:
         return None
     if field.kind == "file":
-        return uploaded_path(field.name, value)
+        return keep(uploaded_path(field.name, value))
     if field.kind == "files":
         if not isinstance(value, list):
             raise BadInput(field.name, "must be a list of uploaded files")
-        return [uploaded_path(field.name, item) for item in value]
+        return [keep(uploaded_path(field.name, item)) for item in value]
     return value
 
 

@@ -23,7 +23,7 @@ from domains.registry import all_tasks
 _BRAND = '<a class="brand" href="./" aria-label="Langevin, home">Langevin</a>'
 _TOOLS = (
     '<button type="button" class="plain" data-theme-switch aria-label="Switch between light and dark">'
-    "<span class=\"when-light\">Dark</span><span class=\"when-dark\">Light</span></button>"
+    '<span class="when-light">Dark</span><span class="when-dark">Light</span></button>'
 )
 _ADDRESS = "() => langevin.address()"
 _DAY = 24 * 3600
@@ -51,7 +51,8 @@ class Studio:
                 with gr.Tab("Home", id="home") as home_tab:
                     self.home = Home(self.tasks)
                 home_tab.select(None, js=_ADDRESS)
-                self.task_tabs = {domain: self._domain(domain) for domain in dict.fromkeys(t.domain for t in self.tasks)}
+                domains = dict.fromkeys(task.domain for task in self.tasks)
+                self.task_tabs = {domain: self._domain(domain) for domain in domains}
             for task in self.tasks:
                 add_endpoint(task, engine)
             self._wire_home()
@@ -59,14 +60,16 @@ class Studio:
             restored.then(None, js="() => langevin.ready()")
 
     def _domain(self, domain: str) -> gr.Tabs:
-        with gr.Tab(domain_title(domain), id=domain) as tab:
-            with gr.Tabs(elem_classes=["tasks"], overflow_behavior="wrap") as task_tabs:
-                for task in self.tasks:
-                    if task.domain == domain:
-                        with gr.Tab(task.title, id=task.name) as task_tab:
-                            panel = self.panels[task.name] = Panel(task, self.engine, self.costs)
-                        task_tab.select(panel.arrive, panel.job, panel.opened, **QUIET)
-                        task_tab.select(None, js=_ADDRESS)
+        with (
+            gr.Tab(domain_title(domain), id=domain) as tab,
+            gr.Tabs(elem_classes=["tasks"], overflow_behavior="wrap") as task_tabs,
+        ):
+            for task in self.tasks:
+                if task.domain == domain:
+                    with gr.Tab(task.title, id=task.name) as task_tab:
+                        panel = self.panels[task.name] = Panel(task, self.engine, self.costs)
+                    task_tab.select(panel.arrive, panel.job, panel.opened, **QUIET)
+                    task_tab.select(None, js=_ADDRESS)
         tab.select(None, js=_ADDRESS)
         return task_tabs
 
@@ -79,7 +82,9 @@ class Studio:
                 [self.tabs, self.task_tabs[panel.task.domain], *panel.filled],
                 **QUIET,
             )
-            opened.success(panel.submit_new, [panel.job, *panel.inputs], panel.asked, concurrency_limit=None, **QUIET)
+            opened.success(
+                panel.submit_new, [panel.job, *panel.inputs], panel.asked, concurrency_limit=None, **QUIET
+            )
 
     def _opener(self, panel: Panel, label: str) -> Callable[[], Updates]:
         fill = panel.filler(label)
@@ -163,4 +168,6 @@ def serve(studio: Studio, host: str, port: int, root_path: str | None = None) ->
             prevent_thread_lock=True,
         )
     except OSError as error:
-        raise BadInput("port", f"{port} cannot be opened on {host} ({error}); choose another with --port") from None
+        raise BadInput(
+            "port", f"{port} cannot be opened on {host} ({error}); choose another with --port"
+        ) from None

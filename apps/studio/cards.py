@@ -12,7 +12,7 @@ from domains.common.models import find_model
 from domains.common.task import Task
 
 _SHOWN_APART = ("name", "title", "description", "summary")
-_FOR_MACHINES = ("sha256", "network", "process", "config", "denoiser", "schema", "format", "version")
+_FOR_MACHINES = ("sha256", "network", "process", "config", "denoiser", "model", "schema", "format", "version")
 
 
 def model_chip(task: Task) -> str:
@@ -22,12 +22,15 @@ def model_chip(task: Task) -> str:
     try:
         model = find_model(task.model)
     except BadInput:
-        return f'<details class="chip"><summary>{escape(task.model)}</summary><div class="card"><p>Not installed.</p></div></details>'
+        return _chip(
+            f"<b>{escape(task.model)}</b> not installed", "<p>Its folder under assets/models is missing.</p>"
+        )
     size = f"{model.weights.stat().st_size / 1e6:.1f} MB" if model.weights.is_file() else "weights missing"
-    return (
-        f'<details class="chip"><summary><b>{escape(model.name)}</b> built-in · {size}</summary>'
-        f'<div class="card">{_card(model.card)}</div></details>'
-    )
+    return _chip(f"<b>{escape(model.name)}</b> built-in · {size}", _card(model.card))
+
+
+def _chip(summary: str, card: str) -> str:
+    return f'<details class="chip"><summary>{summary}</summary><div class="card">{card}</div></details>'
 
 
 def _card(card: Mapping[str, Any]) -> str:
@@ -42,7 +45,9 @@ def _card(card: Mapping[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "<br>".join(f"{escape(field_words(str(name)))}: {_value(item)}" for name, item in value.items())
+        return "<br>".join(
+            f"{escape(field_words(str(name)))}: {_value(item)}" for name, item in value.items()
+        )
     if isinstance(value, list | tuple):
         return "<br>".join(_value(item) for item in value)
     return escape(number(value) if isinstance(value, int | float) else str(value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from apps.engine.jobs import Job
 from apps.engine.recipe import input_files
 from domains.common.task import Request
 
@@ -14,11 +15,13 @@ _EVALUATIONS_A_STEP = {"heun": 2}
 def work(request: Request) -> float:
     """A number in proportion to which a run takes longer: steps × whole-number fields × bytes of input.
 
-    Steps count by the evaluations that the solver makes in each, twice where guidance needs both branches.  Whole-number
-    fields of a request are numbers of things to make (samples, rows, pixels), whence the product.
+    Steps count by the evaluations that the solver makes in each, twice where guidance needs both branches.
+    Whole-number fields of a request are numbers of things to make (samples, rows, pixels), whence the product.
     """
     sampling = request.sampling
-    steps = sampling.steps * _EVALUATIONS_A_STEP.get(sampling.solver, 1) * (1 if sampling.guidance == 1 else 2)
+    steps = (
+        sampling.steps * _EVALUATIONS_A_STEP.get(sampling.solver, 1) * (1 if sampling.guidance == 1 else 2)
+    )
     sizes = [value for _, value in request if isinstance(value, int) and not isinstance(value, bool)]
     input_bytes = sum(path.stat().st_size for path in input_files(request).values() if path.is_file())
     return float(steps * math.prod(max(1, size) for size in sizes) * max(1, input_bytes))
@@ -35,16 +38,20 @@ class Costs:
 
     measured: dict[str, float] = field(default_factory=dict)
     supposed: dict[str, float] = field(default_factory=dict)
+    _seen: set[str] = field(default_factory=set, repr=False)
 
     def suppose(self, task: str, seconds: float, amount: float) -> None:
         """Takes over what a stored example cost elsewhere."""
         self.supposed[task] = seconds / amount
 
-    def record(self, task: str, request: Request, seconds: float) -> None:
-        """Learns from a finished run."""
-        rate = seconds / work(request)
-        known = self.measured.get(task)
-        self.measured[task] = rate if known is None else math.sqrt(known * rate)
+    def record(self, job: Job) -> None:
+        """Learns from a finished job, once however many pages show it."""
+        if job.result is None or job.id in self._seen:
+            return
+        self._seen.add(job.id)
+        rate = job.result.seconds / work(job.request)
+        known = self.measured.get(job.task.name)
+        self.measured[job.task.name] = rate if known is None else math.sqrt(known * rate)
 
     def estimate(self, task: str, request: Request) -> float | None:
         """Seconds that a run will take; None where nothing is known about the task."""

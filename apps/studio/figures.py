@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
 from gradio.components.plot import PlotData
+
+from domains.common.plot_style import TRANSPARENT
 
 _TOOLS_NOBODY_ASKS_FOR = ["select2d", "lasso2d", "autoScale2d", "toggleSpikelines"]
 
@@ -21,12 +23,33 @@ def plot_data(figure: Mapping[str, Any] | Path) -> PlotData:
     loaded = json.loads(figure.read_text("utf-8")) if isinstance(figure, Path) else figure
     layout = {"uirevision": "run", **loaded.get("layout", {})}
     layout.pop("width", None)
-    layout |= {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}  # the sheet shows through, light or dark
+    layout |= {"paper_bgcolor": TRANSPARENT, "plot_bgcolor": TRANSPARENT}  # the sheet shows through
     config = {
         "displaylogo": False,
         "modeBarButtonsToRemove": _TOOLS_NOBODY_ASKS_FOR,
         **loaded.get("config", {}),
     }
     shown = {"data": list(loaded.get("data", ())), "layout": layout, "config": config}
-    # orjson, which gradio brings along, writes numpy arrays as lists and NaN (a gap) as null, as a browser wants them.
-    return PlotData(type="plotly", plot=orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY).decode())
+    try:
+        text = json.dumps(shown, default=_plain, allow_nan=False)
+    except ValueError:  # browsers read no NaN
+        text = json.dumps(_without_nan(shown), allow_nan=False)
+    return PlotData(type="plotly", plot=text)
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and numpy's numbers as JSON can say them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a figure holds a {type(value).__name__}, which JSON cannot say")
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with null for NaN and infinities, which plotly draws as gaps."""
+    if isinstance(value, Mapping):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

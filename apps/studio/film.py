@@ -1,13 +1,105 @@
-"""A strip that shows a model denoising: frames recorded from a real run, drawn as a vector picture."""
+"""The films on the home page: a model's samples on their way from noise to form, recorded from a real run.
+
+`python -m apps.studio.gallery` records them anew.  The still that stands under a film, for those who prefer reduced
+motion, is its last frame.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 
 STORE = Path(__file__).parent / "static" / "films"
+WIDTH, HEIGHT, MARGIN = 1200, 560, 32  # units of the picture; half a pixel high, so that whole ones do
 
 
-def film(domain: str) -> str:
-    """The strip of a domain as HTML; empty where none is stored."""
+@dataclass(frozen=True)
+class Film:
+    """Frames of a run over one series, in the units of a `WIDTH` × `HEIGHT` picture.
+
+    Attributes:
+        caption: What is seen.
+        known: Pieces of the observed series, each a list of (x, y).
+        x: Horizontal places of the values that are made.
+        frames: `[frame][sample][value]` vertical places, from noise to form.
+        model_sha256: Weights it was made with.
+    """
+
+    caption: str
+    known: list[list[tuple[float, float]]]
+    x: list[float]
+    frames: list[list[list[int]]]
+    model_sha256: str
+
+
+def record_series(samples: int = 6, steps: int = 24, hidden: range = range(58, 132)) -> Film:
+    """Mauna Loa's CO2 with seventeen months hidden in one stretch, filled by `series-base`."""
+    import numpy as np
+
+    from domains.common.models import find_model
+    from domains.common.task import Sampling
+    from domains.series.examples import co2_table
+    from domains.series.posterior import Posterior, series_model
+    from domains.series.table import read_table
+
+    table = read_table(co2_table(), None)
+    values = table.values[-190:].copy()
+    values[hidden] = np.nan
+    states: list[np.ndarray] = []
+    posterior = Posterior(values, series_model(None), Sampling(steps=steps), samples)
+    posterior.draw(lambda done, total, snapshot: states.append(snapshot()[:, list(hidden), 0]))
+    low, high = np.nanmin(values), np.nanmax(values)
+    low, high = low - 0.25 * (high - low), high + 0.25 * (high - low)
+
+    def across(rows: Sequence[int]) -> list[float]:
+        return [round(row * WIDTH / (len(values) - 1), 1) for row in rows]
+
+    def down(heights: np.ndarray) -> list[int]:
+        share = (heights - low) / (high - low)
+        return [round(float(v)) for v in HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN)]
+
+    pieces = [range(0, hidden.start), range(hidden.stop, len(values))]
+    return Film(
+        caption=f"CO\u2082 at Mauna Loa, {len(hidden)} weeks hidden and made again {samples} times by series-base.",
+        known=[list(zip(across(rows), down(values[list(rows), 0]), strict=True)) for rows in pieces],
+        x=across(hidden),
+        frames=[[down(path) for path in state] for state in states],
+        model_sha256=find_model("series-base").sha256(),
+    )
+
+
+RECORDERS: dict[str, Callable[[], Film]] = {"series": record_series}
+
+
+def store_film(domain: str) -> Path:
+    """Records the film of a domain and stores it."""
+    STORE.mkdir(parents=True, exist_ok=True)
     path = STORE / f"{domain}.json"
-    return "" if not path.is_file() else path.read_text("utf-8")
+    path.write_text(json.dumps(asdict(RECORDERS[domain]()), separators=(",", ":")), "utf-8")
+    return path
+
+
+def film_html(domain: str) -> str:
+    """The film of a domain: its last frame, and the others for the page's script; empty where none is stored."""
+    path = STORE / f"{domain}.json"
+    if not path.is_file():
+        return ""
+    film = Film(**json.loads(path.read_text("utf-8")))
+    known = "".join(f'<path class="known" d="{_path(piece)}"/>' for piece in film.known)
+    made = "".join(
+        f'<path class="made" d="{_path(list(zip(film.x, heights, strict=True)))}"/>'
+        for heights in film.frames[-1]
+    )
+    frames = escape(json.dumps({"x": film.x, "frames": film.frames}, separators=(",", ":")))
+    return (
+        f'<figure class="film" data-film="{frames}"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'preserveAspectRatio="none" aria-label="{escape(film.caption)}">{made}{known}</svg>'
+        f'<figcaption><span>{escape(film.caption)}</span><span class="step"></span></figcaption></figure>'
+    )
+
+
+def _path(points: Sequence[Sequence[float]]) -> str:
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -21,7 +21,9 @@ from domains.common.errors import BadInput
 from domains.common.task import Request
 
 Kind = Literal["file", "files", "integer", "number", "boolean", "choice", "text", "json"]
-SLIDER_RANGE = 512  # wider ranges than this are typed, since a pixel of the slider would jump over many values
+SLIDER_RANGE = (
+    512  # wider ranges than this are typed, since a pixel of the slider would jump over many values
+)
 CHOICES_AS_BUTTONS = 4
 
 
@@ -72,7 +74,10 @@ def _walk(part: Mapping[str, Any], schema: Mapping[str, Any], prefix: str) -> It
         if spec.get("type") == "object" and "properties" in spec:
             yield from _walk(spec, schema, f"{prefix}{name}.")
             continue
-        nullable = any(option.get("type") == "null" for option in raw.get("anyOf", ()))
+        options = [option for option in raw.get("anyOf", ()) if option.get("type") != "null"]
+        nullable = len(options) < len(raw.get("anyOf", ()))
+        if len(options) > 1:  # no one component holds several types
+            spec = {key: value for key, value in raw.items() if key != "anyOf"}
         items = resolve(spec.get("items", {}), schema)
         yield _field(f"{prefix}{name}", spec, items, optional=nullable or name not in required)
 
@@ -91,7 +96,7 @@ def _field(name: str, spec: Mapping[str, Any], items: Mapping[str, Any], optiona
         name=name,
         kind=kind,
         label=name.rsplit(".", 1)[-1].replace("_", " ").capitalize(),
-        help=f"{description} ({unit})" if unit else description,
+        help=" · ".join(part for part in (description, unit) if part),
         default=spec.get("default"),
         optional=optional,
         minimum=low,
@@ -108,7 +113,12 @@ def _kind(spec: Mapping[str, Any], items: Mapping[str, Any]) -> Kind:
         return "file"
     if spec.get("type") == "array" and items.get("format") == "file":
         return "files"
-    plain: dict[str, Kind] = {"integer": "integer", "number": "number", "boolean": "boolean", "string": "text"}
+    plain: dict[str, Kind] = {
+        "integer": "integer",
+        "number": "number",
+        "boolean": "boolean",
+        "string": "text",
+    }
     return plain.get(str(spec.get("type")), "json")
 
 
@@ -187,6 +197,17 @@ def read_form(fields: Sequence[FormField], values: Sequence[Any]) -> dict[str, A
             place = place.setdefault(parent, {})
         place[leaf] = value
     return request
+
+
+def with_files(fields: Sequence[FormField], values: Sequence[Any], change: Callable[[Any], Any]) -> list[Any]:
+    """The values with `change` applied to every file among them."""
+    changed = list(values)
+    for index, (field, value) in enumerate(zip(fields, values, strict=True)):
+        if field.kind == "file" and value:
+            changed[index] = change(value)
+        elif field.kind == "files" and value:
+            changed[index] = [change(item) for item in value]
+    return changed
 
 
 def fill_form(fields: Sequence[FormField], request: Mapping[str, Any]) -> list[Any]:

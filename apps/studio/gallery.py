@@ -2,8 +2,9 @@
 
     python -m apps.studio.gallery
 
-runs the first example of every task with the models as they are installed and stores figure, numbers and settings under
-`static/examples`.  Run it again when a model changes: a test compares the model's hash with the one stored here.
+runs the first example of every task with the models as they are installed, stores figure and numbers under
+`static/examples`, and records the films of the home page.  Run it again when a model changes: a test compares the
+model's hash with the one stored here.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from apps.engine.environment import missing_libraries
 from apps.engine.run import run_task
 from apps.engine.validation import make_request
+from apps.studio import film
 from apps.studio.estimate import work
 from domains.common.errors import BadInput
 from domains.common.task import Task
@@ -97,7 +99,7 @@ def _rounded(value: Any) -> Any:
 
 
 def main(show: Callable[[str], None] = print) -> None:
-    """Makes and stores the examples of all tasks whose libraries are installed."""
+    """Makes and stores the examples of all tasks whose libraries are installed, and the films."""
     STORE.mkdir(parents=True, exist_ok=True)
     for task in all_tasks().values():
         if missing_libraries(task) or not task.examples:
@@ -105,6 +107,9 @@ def main(show: Callable[[str], None] = print) -> None:
         path = STORE / f"{task.name}.json"
         path.write_text(json.dumps(asdict(make_example(task)), separators=(",", ":")), "utf-8")
         show(f"{path.name}: {path.stat().st_size / 1024:.0f} KB")
+    for domain in film.RECORDERS:
+        path = film.store_film(domain)
+        show(f"film {path.name}: {path.stat().st_size / 1024:.0f} KB")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from html import escape
 
 import gradio as gr
 
-from apps.studio.film import film
+from apps.studio.film import film_html
 from domains.common.task import Task
 
 _OPENING = """
@@ -26,7 +26,8 @@ _OTHER_WAYS = """
   --table table.csv --out results</pre></figure>
     <figure><figcaption>Python</figcaption><pre class="mono" tabindex="0">from gradio_client import Client, handle_file
 
-files, result = Client(&quot;http://127.0.0.1:7860&quot;).predict(
+app = Client(&quot;http://127.0.0.1:7860&quot;)
+files, result = app.predict(
     table=handle_file(&quot;table.csv&quot;),
     api_name=&quot;/series_impute&quot;)</pre></figure>
     <figure><figcaption>Your own table</figcaption><pre class="mono" tabindex="0">python launch.py train series-base \\
@@ -42,9 +43,12 @@ def domain_title(domain: str) -> str:
 
 
 def domain_sentence(domain: str) -> str:
-    """What a domain's tab is for: the first line of its package's docstring."""
-    text = (importlib.import_module(f"domains.{domain}").__doc__ or "").strip()
-    return text.split("\n", 1)[0]
+    """What a domain's tab is for: the first line of its package's docstring; empty where it has none."""
+    try:
+        text = importlib.import_module(f"domains.{domain}").__doc__ or ""
+    except ModuleNotFoundError:  # tasks declared outside the project
+        return ""
+    return text.strip().split("\n", 1)[0]
 
 
 class Home:
@@ -63,7 +67,7 @@ class Home:
         for domain, members in by_domain.items():
             with gr.Column(elem_classes=["domain"]):
                 gr.HTML(f"<h2>{escape(domain_title(domain))}</h2><p>{escape(domain_sentence(domain))}</p>")
-                moving = film(domain)
+                moving = film_html(domain)
                 if moving:
                     gr.HTML(moving, js_on_load="langevin.film(element)")
                 with gr.Row(elem_classes=["cards"], equal_height=True):

@@ -1,14 +1,14 @@
 """One task on its tab: the ask on the left, the answer on the right, and what happens between them.
 
-The panel is a view of a job.  Pressing the button makes a job and puts its id in `Panel.job`; a change of that id starts
-`watch`, which shows the job until it ends.  Closing the page ends the watching, never the job: coming back to an
-address that names the job watches it again.
+The panel is a view of a job.  Pressing the button makes a job and puts its id in `Panel.job`; a change of that id
+starts `watch`, which shows the job until it ends.  Closing the page ends the watching, never the job: coming back to
+an address that names the job watches it again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -21,8 +21,8 @@ from apps.studio import answer, gallery
 from apps.studio.cards import model_chip
 from apps.studio.estimate import Costs
 from apps.studio.figures import plot_data
-from apps.studio.forms import FormField, component, field_help, fill_form, form_fields, read_form
-from apps.studio.uploads import into_cache
+from apps.studio.forms import FormField, component, field_help, fill_form, form_fields, read_form, with_files
+from apps.studio.uploads import into_cache, keep
 from domains.common.errors import BadInput, MissingLibrary
 from domains.common.task import Request, Task
 
@@ -46,7 +46,7 @@ class Panel:
         self.task, self.engine, self.costs = task, engine, costs
         self.slug = task.name.replace(".", "_")
         self.fields = form_fields(task.request)
-        self.inputs: list[gr.components.Component] = []
+        self.inputs: list[Any] = []
         self.faults: dict[str, gr.HTML] = {}
         self.groups: dict[str, gr.Accordion] = {}
         self.examples: dict[str, gr.Button] = {}
@@ -55,14 +55,17 @@ class Panel:
             costs.suppose(task.name, stored.seconds, stored.work)
         self.job = gr.State(None)  # id of the job that the panel shows
         gr.HTML(
-            f'<div class="task-head"><p>{escape(task.summary)}</p>{model_chip(task)}</div>', elem_id=f"{self.slug}_head"
+            f'<div class="task-head"><p>{escape(task.summary)}</p>{model_chip(task)}</div>',
+            elem_id=f"{self.slug}_head",
         )
         with gr.Row(elem_classes=["task-body"], equal_height=False):
             with gr.Column(elem_classes=["ask"], scale=1, min_width=0):
                 self._build_ask()
             with gr.Column(elem_classes=["answer"], scale=2, min_width=0):
-                self.status = gr.HTML(elem_id=f"{self.slug}_status", elem_classes=["status-slot"], js_on_load=_ADDRESS)
-                self.plot = gr.Plot(show_label=False, container=False, elem_id=f"{self.slug}_plot", elem_classes=["viewer"])
+                self.status = gr.HTML(elem_id=f"{self.slug}_status", js_on_load=_ADDRESS)
+                self.plot = gr.Plot(
+                    show_label=False, container=False, elem_id=f"{self.slug}_plot", elem_classes=["viewer"]
+                )
                 self.details = gr.HTML(elem_id=f"{self.slug}_details")
         self._wire()
 
@@ -78,7 +81,9 @@ class Panel:
             if not field.group:
                 self._build_field(field)
         for group in dict.fromkeys(field.group for field in self.fields if field.group):
-            with gr.Accordion(answer.field_words(group), open=False, elem_classes=["fold"]) as self.groups[group]:
+            with gr.Accordion(answer.field_words(group), open=False, elem_classes=["fold"]) as self.groups[
+                group
+            ]:
                 for field in self.fields:
                     if field.group == group:
                         self._build_field(field)
@@ -90,10 +95,12 @@ class Panel:
             elem_classes=["go"],
             interactive=not missing,
         )
-        self.cancel = gr.Button("Cancel", variant="stop", visible=False, elem_id=f"{self.slug}_cancel", elem_classes=["go"])
-        absent = f"Needs {', '.join(missing)}: pip install 'langevin[{self.task.extra}]'" if missing else ""
+        self.cancel = gr.Button(
+            "Cancel", variant="stop", visible=False, elem_id=f"{self.slug}_cancel", elem_classes=["go"]
+        )
+        absent = f"Needs {', '.join(missing)}; install with: pip install 'langevin[{self.task.extra}]'"
         self.fault = gr.HTML(
-            answer.fault(answer.JobError("", absent)) if missing else "", visible=bool(missing), elem_classes=["field-fault"]
+            answer.fault(absent) if missing else "", visible=bool(missing), elem_classes=["field-fault"]
         )
 
     def _build_field(self, field: FormField) -> None:
@@ -153,12 +160,7 @@ class Panel:
 
     def fill(self, request: dict[str, Any]) -> Updates:
         """Puts a request into the form; its files are copied to where the page may read them."""
-        values = fill_form(self.fields, request)
-        for index, field in enumerate(self.fields):
-            if field.kind == "file" and values[index] is not None:
-                values[index] = into_cache(values[index])
-            elif field.kind == "files" and values[index]:
-                values[index] = [into_cache(path) for path in values[index]]
+        values = with_files(self.fields, fill_form(self.fields, request), into_cache)
         return {**dict(zip(self.inputs, values, strict=True)), **self._no_faults()}
 
     def arrive(self, job_id: str | None, request: gr.Request) -> Updates:
@@ -166,7 +168,9 @@ class Panel:
         if job_id:
             return {self.job: gr.skip()}
         asked = request.query_params
-        named = str(asked.get("job") or "") if f"{asked.get('tab')}.{asked.get('task')}" == self.task.name else ""
+        named = (
+            str(asked.get("job") or "") if f"{asked.get('tab')}.{asked.get('task')}" == self.task.name else ""
+        )
         job = self.engine.get(named)
         if job is not None and job.task.name == self.task.name:
             return {self.job: job.id, **self.fill(job.request.model_dump(mode="json"))}
@@ -181,7 +185,7 @@ class Panel:
 
     # -- running ------------------------------------------------------------------------------------------------------
 
-    def request(self, values: tuple[Any, ...]) -> Request:
+    def request(self, values: Sequence[Any]) -> Request:
         """The validated request that the form holds.
 
         Raises:
@@ -197,7 +201,7 @@ class Panel:
     def submit(self, *values: Any) -> Updates:
         """Makes a job of the form, or says at which field it cannot."""
         try:
-            job = self.engine.submit(self.task, self.request(values))
+            job = self.engine.submit(self.task, self.request(with_files(self.fields, values, keep)))
         except BadInput as error:
             return self._show_fault(error)
         return {
@@ -220,7 +224,8 @@ class Panel:
         """Shows a job until it ends."""
         job = self.engine.get(job_id or "")
         if job is None:
-            yield {self.status: answer.gone() if job_id else gr.skip()}  # a generator that yields nothing empties its outputs
+            # A generator that yielded nothing would empty its outputs.
+            yield {self.status: answer.gone() if job_id else gr.skip()}
             return
         seen, preview = -1, None
         while True:
@@ -232,7 +237,11 @@ class Panel:
             if revision != seen or state is JobState.QUEUED or job.progress is None:
                 updates[self.status] = answer.status(job, self.engine.ahead(job))
             if seen < 0:
-                updates |= {self.run: gr.update(visible=False), self.cancel: gr.update(visible=True), self.details: ""}
+                updates |= {
+                    self.run: gr.update(visible=False),
+                    self.cancel: gr.update(visible=True),
+                    self.details: "",
+                }
             if job.preview is not preview and job.preview is not None:
                 preview = job.preview
                 updates[self.plot] = plot_data(preview)
@@ -246,16 +255,19 @@ class Panel:
             self.status: answer.status(job),
             self.run: gr.update(visible=True),
             self.cancel: gr.update(visible=False),
+            self.details: "",
             **self._no_faults(),
         }
         if job.state is JobState.DONE and job.result is not None:
-            self.costs.record(self.task.name, job.request, job.result.seconds)
+            self.costs.record(job)
+            plot = next((item.path for item in job.result.artifacts if item.kind == "plot"), None)
             updates[self.run] = gr.update(visible=True, value=self._words(job.request))
             updates[self.details] = answer.details(job.result, self.task)
-            plot = next((item.path for item in job.result.artifacts if item.kind == "plot"), None)
             updates[self.plot] = plot_data(plot) if plot is not None else None
-        elif job.error is not None and job.error.field:
-            updates |= self._show_fault(BadInput(job.error.field, job.error.message))
+        elif job.state is JobState.FAILED:
+            updates[self.plot] = None
+            if job.error is not None and job.error.field:
+                updates |= self._show_fault(BadInput(job.error.field, job.error.message))
         return updates
 
     def label(self, *values: Any) -> Any:
@@ -267,7 +279,9 @@ class Panel:
 
     def _words(self, request: Request) -> str:
         cost = self.costs.estimate(self.task.name, request)
-        return self.task.title if cost is None else f"{self.task.title} · about {answer.seconds(cost)}"
+        return (
+            self.task.title if cost is None else f"{self.task.title} · about {answer.seconds(max(cost, 1.0))}"
+        )
 
     # -- faults -----------------------------------------------------------------------------------------------------
 
@@ -275,10 +289,11 @@ class Panel:
         updates = self._no_faults()
         place = next((f for f in self.fields if error.field in (f.name, f.name.rsplit(".", 1)[-1])), None)
         if place is None:
-            updates[self.fault] = gr.update(value=answer.fault(answer.JobError(error.field, error.message)), visible=True)
+            where = f"{answer.field_words(error.field)}: " if error.field else ""
+            updates[self.fault] = gr.update(value=answer.fault(f"{where}{error.message}"), visible=True)
             return updates
         sentence = f"{place.label} {error.message}" if error.message[:1].islower() else error.message
-        updates[self.faults[place.name]] = gr.update(value=answer.fault(answer.JobError("", sentence)), visible=True)
+        updates[self.faults[place.name]] = gr.update(value=answer.fault(sentence), visible=True)
         if place.group:
             updates[self.groups[place.group]] = gr.update(open=True)
         return updates

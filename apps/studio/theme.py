@@ -6,15 +6,31 @@ from pathlib import Path
 
 import gradio as gr
 
+from domains.common import plot_style
+
 STATIC = Path(__file__).parent / "static"
 
 TEXT_FONTS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 MONO_FONTS = ("ui-monospace", "SF Mono", "Cascadia Mono", "Menlo", "Consolas", "Noto Sans Mono", "monospace")
 
 
+# Plotly writes colours inline.  In text, where the plots' colours (made to do on light and dark paper alike) are a
+# shade too faint for small letters, the page's own take their place; switching light and dark needs no redraw.
+_TEXT_COLOURS = {plot_style.TEXT: "--quiet", plot_style.OBSERVED: "--accent", plot_style.DOUBT: "--doubt"}
+
+
 def css() -> str:
     """The style sheet that goes into the page."""
-    return (STATIC / "studio.css").read_text("utf-8")
+    rules = [
+        f'.viewer svg text[style*="fill: {_rgb(colour)}"] {{ fill: var({name}) !important; }}'
+        for colour, name in _TEXT_COLOURS.items()
+    ]
+    return (STATIC / "studio.css").read_text("utf-8") + "\n".join(rules) + "\n"
+
+
+def _rgb(colour: str) -> str:
+    """`#rrggbb` as browsers write it in a style."""
+    return "rgb({}, {}, {})".format(*(int(colour[i : i + 2], 16) for i in (1, 3, 5)))
 
 
 def head() -> str:
@@ -101,6 +117,5 @@ def theme() -> gr.themes.Base:
         "shadow_drop": "none",
         "shadow_drop_lg": "none",
     }
-    both = {name: value for name, value in values.items()}
-    both |= {f"{name}_dark": value for name, value in values.items() if hasattr(base, f"{name}_dark")}
-    return base.set(**both)
+    dark = {f"{name}_dark": value for name, value in values.items() if hasattr(base, f"{name}_dark")}
+    return base.set(**values, **dark)

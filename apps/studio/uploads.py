@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,6 +16,7 @@ from gradio.utils import get_upload_folder, is_in_or_equal
 from domains.common.errors import BadInput
 
 LARGEST_UPLOAD = "64mb"
+KEPT_INPUTS = 128
 
 
 def private_upload_folder() -> Path:
@@ -29,6 +32,26 @@ def into_cache(path: str | Path) -> str:
     return save_file_to_cache(path, cache_dir=get_upload_folder())
 
 
+def keep(path: str | Path) -> Path:
+    """A copy of an input for a job: gradio touches and clears away its own copies as it sees fit.
+
+    The newest `KEPT_INPUTS` are kept, far more than jobs that may wait, so that an ended job can be shown again.
+    """
+    source = Path(path)
+    folder = Path(get_upload_folder()) / "inputs"
+    with source.open("rb") as file:
+        place = folder / hashlib.file_digest(file, "sha256").hexdigest()
+    target = place / source.name
+    if not target.exists():
+        place.mkdir(parents=True, exist_ok=True)
+        partial = place / f".{secrets.token_hex(8)}"
+        shutil.copyfile(source, partial)
+        os.replace(partial, target)
+        for old in sorted(folder.iterdir(), key=lambda item: item.stat().st_mtime)[:-KEPT_INPUTS]:
+            shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
 def uploaded_path(field: str, value: object) -> str:
     """The path of a file that came through gradio's upload; any other path of this machine is refused.
 
@@ -40,6 +63,8 @@ def uploaded_path(field: str, value: object) -> str:
         BadInput: If it is no uploaded file.
     """
     path = value.get("path") if isinstance(value, dict) else value
-    if not isinstance(path, str) or not is_in_or_equal(os.path.realpath(path), os.path.realpath(get_upload_folder())):
+    if not isinstance(path, str) or not is_in_or_equal(
+        os.path.realpath(path), os.path.realpath(get_upload_folder())
+    ):
         raise BadInput(field, "must be an uploaded file; with gradio_client, pass handle_file(path)")
     return path

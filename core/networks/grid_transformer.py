@@ -149,11 +149,13 @@ class GridTransformer(nn.Module):
         Args:
             x: Noisy state, zero where nothing is missing.
             clock: log(alpha / sigma), `[batch]`.
-            cond: `memory` from `encode`; optionally `columns` as there, and `where` `[batch, columns, window]`, 1 at the
-                entries that are denoised and 0 elsewhere.
+            cond: `memory` from `encode`; optionally `columns` as there, and `where` `[batch, columns, window]`, 1 at
+                the entries that are denoised and 0 elsewhere.
         """
         if cond is None:
-            raise ValueError("this network has no unconditional branch; bind the memory of a window with `given`")
+            raise ValueError(
+                "this network has no unconditional branch; bind the memory of a window with `given`"
+            )
         memory, columns = cond["memory"], cond.get("columns")
         y = self.enter(rearrange(x, "b c (n p) -> b c n p", p=self.patch)) + memory
         angles = self._angles(y)

@@ -97,7 +97,8 @@ class Gaussian:
         t, s = time64(t), time64(s)
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule(t), self.schedule(s)
         # On the way down log-SNR rises; where x_t is pure noise or x_s clean data the difference is infinite.
-        clock = 2 * (alpha_t.log() - sigma_t.log() - alpha_s.log() + sigma_s.log())
+        # In this order of subtraction it is exactly zero where s = t.
+        clock = 2 * ((alpha_t.log() - sigma_t.log()) - (alpha_s.log() - sigma_s.log()))
         fresh = eta * (-torch.expm1(torch.nan_to_num(clock, nan=0.0))).clamp(0, 1)
         keep = torch.where(sigma_t > 0, sigma_s * (1 - fresh).sqrt() / sigma_t.clamp_min(1e-300), 1.0)
         lead = torch.where(sigma_t > 0, alpha_s - keep * alpha_t, 0.0)

@@ -15,7 +15,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from core.checkpoint import atomic_safetensors, atomic_text
+from core.checkpoint import atomic_safetensors
+from core.files import atomic_write_text
 from core.training.average import WeightAverage
 
 
@@ -25,8 +26,8 @@ class TrainerSettings:
 
     Attributes:
         steps: Optimiser steps at most.
-        minutes: Wall-clock minutes at most, over all resumptions; 0 is no limit.  With a limit the learning rate follows
-            the clock, so a resumed run is exact in its data and noise, but not in its rate.
+        minutes: Wall-clock minutes at most, over all resumptions; 0 is no limit.  With a limit the learning rate
+            follows the clock, so a resumed run is exact in its data and noise, but not in its rate.
         learning_rate: Peak rate of AdamW.
         warmup: Steps over which the rate rises.
         weight_decay: Of matrices; vectors and scalars are not decayed.
@@ -94,7 +95,10 @@ class Trainer:
         decayed = [p for p in network.parameters() if p.ndim >= 2]
         plain = [p for p in network.parameters() if p.ndim < 2]
         self.optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            [
+                {"params": decayed, "weight_decay": settings.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
             lr=settings.learning_rate,
             betas=(0.9, 0.98),
             foreach=True,
@@ -147,7 +151,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
             loss = self.loss(self.step)
         if self.accelerator is None:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         else:
             self.accelerator.backward(loss)
         parameters = list(self.network.parameters())
@@ -227,5 +231,9 @@ class Trainer:
         if not path.exists():
             return
         lines = path.read_text().splitlines()
-        kept = [line for line in lines[1:] if line.split(",")[0].isdigit() and int(line.split(",")[0]) <= self.step]
-        atomic_text(path, "\n".join([lines[0], *kept]) + "\n")
+        kept = [
+            line
+            for line in lines[1:]
+            if line.split(",")[0].isdigit() and int(line.split(",")[0]) <= self.step
+        ]
+        atomic_write_text(path, "\n".join([lines[0], *kept]) + "\n")

@@ -6,12 +6,12 @@ and `launch.py train` makes folders of the same shape.  This module imports no t
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.files import file_sha256
 from domains.common.errors import BadInput
 
 BUILTIN = Path(__file__).resolve().parents[2] / "assets" / "models"
@@ -60,12 +60,6 @@ class ModelFolder:
         if self.sha256() != self.recorded_sha256:
             return f"{WEIGHTS} is not the file that {CARD} describes (its sha256 differs)"
         return None
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def builtin_models(root: Path = BUILTIN) -> dict[str, ModelFolder]:

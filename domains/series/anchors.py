@@ -1,7 +1,7 @@
 """Classical first estimates of missing values, which the diffusion model then refines.
 
-For every entry of a window three classical ideas are combined in closed form: a random-walk bridge across the gap, the
-same phase of neighbouring seasons, and the other columns of the same row through their correlation.  Their posterior mean
+For every entry of a window three classical ideas are combined in closed form: a random-walk bridge across the gap,
+the same phase of other seasons, and the other columns of the same row through their correlation.  Their posterior mean
 and standard deviation are the anchor: the model's state is what remains, (value - mean) / std, squashed by asinh, which
 is of unit scale for a gap of one row as for one of a hundred, and on tables of any unit.
 """
@@ -15,7 +15,6 @@ from torch import Tensor
 
 # Variance (in units of a column's own) given to an observed value: rounding, and a floor for the arithmetic.
 OBSERVED_VARIANCE = 1e-4
-SEASONS_EACH_SIDE = 3
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,13 @@ class Anchors:
 
 
 def anchors(
-    values: Tensor, observed: Tensor, start: Tensor, window: int, level: Tensor | None = None, scale: Tensor | None = None
+    values: Tensor,
+    observed: Tensor,
+    start: Tensor,
+    window: int,
+    level: Tensor | None = None,
+    scale: Tensor | None = None,
+    season: tuple[Tensor, Tensor] | None = None,
 ) -> Anchors:
     """First estimates for a window inside a longer context.
 
@@ -71,25 +76,26 @@ def anchors(
         window: Rows of a window.
         level, scale: `[batch, columns, 1]` of the whole table, towards which those of a context with few observed
             values are drawn; by default there is no such pull.
+        season: Period and strength `[batch, columns, 1]` found on the whole table by `find_season`; by default they are
+            found on the context.
     """
     level, scale = _normalisation(values, observed, level, scale)
     mask = observed.to(values.dtype)
     y = torch.where(observed, (values - level) / scale, 0.0)
-    bridge, before, after = _interpolate(y, observed)
-    variance = _bridge_variance(y, observed, bridge, before, after)
-    period, strength = _period(y, mask)
+    period, strength = season if season is not None else find_season(y, mask)
     index = start[:, None, None] + torch.arange(window, device=values.device)
 
     def cut(full: Tensor) -> Tensor:
         return full.gather(2, index.expand(-1, full.shape[1], -1))
 
-    season, season_variance = _season(y, mask, period, strength, index)
+    local, pattern, season_variance = _season(y, mask, period)
+    bridge, variance, before, after = _bridge(y, observed, pattern, season_variance)
     correlation = _correlation(bridge, OBSERVED_VARIANCE * mask + variance * (1 - mask))
-    seen = cut(mask)
+    seen, y_w = cut(mask), cut(y)
     bridge_w, variance_w = cut(bridge), cut(variance)
+    season_w, season_variance_w = cut(local + pattern), cut(season_variance)
     noise = torch.where(seen > 0, OBSERVED_VARIANCE, variance_w)
-    mean, posterior = _combine(correlation, bridge_w, noise, season, season_variance)
-    y_w = cut(y)
+    mean, posterior = _combine(correlation, bridge_w, noise, season_w, season_variance_w)
     return Anchors(
         level=level,
         scale=scale,
@@ -99,13 +105,24 @@ def anchors(
         std=(posterior + OBSERVED_VARIANCE).sqrt(),
         bridge=bridge_w,
         bridge_std=torch.where(seen > 0, 0.0, variance_w).sqrt(),
-        season=season,
-        season_std=season_variance.sqrt(),
+        season=season_w,
+        season_std=season_variance_w.sqrt(),
         before=cut(before),
         after=cut(after),
         period=period,
         strength=strength,
     )
+
+
+def table_facts(values: Tensor, observed: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Level, scale, period and strength `[batch, columns, 1]` of whole tables `[batch, columns, rows]`.
+
+    Args:
+        longest: Largest period to consider, in rows.
+    """
+    level, scale = _normalisation(values, observed, None, None)
+    y = torch.where(observed, (values - level) / scale, 0.0)
+    return level, scale, *find_season(y, observed.to(values.dtype), longest)
 
 
 def _normalisation(
@@ -119,119 +136,241 @@ def _normalisation(
     total = torch.where(observed, values, 0.0).sum(-1, keepdim=True)
     new_level = (total + prior * old_level) / (count + prior).clamp_min(1)
     squares = torch.where(observed, (values - new_level).square(), 0.0).sum(-1, keepdim=True)
-    old_square = torch.zeros_like(count) if scale is None else scale.square() + (old_level - new_level).square()
+    old_square = (
+        torch.zeros_like(count) if scale is None else scale.square() + (old_level - new_level).square()
+    )
     variance = (squares + prior * old_square) / (count + prior).clamp_min(1)
     # A constant column, or one with a single value, has no scale of its own: its rounding sets one.
     floor = (1e-4 * new_level.abs()).clamp_min(1e-6)
-    fallback = torch.where(variance > floor.square(), variance.sqrt(), new_level.abs().mul(0.1).clamp_min(1e-3))
+    fallback = torch.where(
+        variance > floor.square(), variance.sqrt(), new_level.abs().mul(0.1).clamp_min(1e-3)
+    )
     alone = torch.where(count + prior < 2, new_level.abs().mul(0.3).clamp_min(1e-3), fallback)
     return new_level, alone
 
 
-def _interpolate(y: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Linear interpolation (constant past the ends, 0 where nothing is observed) and rows to both neighbours."""
+def _interpolate(y: Tensor, observed: Tensor, apart: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Linear interpolation between observed neighbours at least `apart` rows away, and the rows to each of them.
+
+    Constant past the ends and 0 where nothing is observed; with `apart` 1 an observed value does not see itself.
+    """
     n = y.shape[-1]
     position = torch.arange(n, device=y.device).expand(y.shape)
     left = torch.where(observed, position, -1).cummax(-1).values
     right = torch.where(observed, position, n).flip(-1).cummin(-1).values.flip(-1)
-    return _between(y, position, left, right)
-
-
-def _between(y: Tensor, position: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    n = y.shape[-1]
+    if apart:
+        left = torch.nn.functional.pad(left, (apart, 0), value=-1)[..., :n]
+        right = torch.nn.functional.pad(right, (0, apart), value=n)[..., apart:]
     has_left, has_right = left >= 0, right < n
     low, high = y.gather(-1, left.clamp_min(0)), y.gather(-1, right.clamp_max(n - 1))
     before = torch.where(has_left, position - left, n).to(y.dtype)
     after = torch.where(has_right, right - position, n).to(y.dtype)
     inner = low + (high - low) * (before / (before + after).clamp_min(1))
-    line = torch.where(has_left & has_right, inner, torch.where(has_left, low, torch.where(has_right, high, 0.0)))
+    line = torch.where(
+        has_left & has_right, inner, torch.where(has_left, low, torch.where(has_right, high, 0.0))
+    )
     return line, before, after
 
 
-def _bridge_variance(y: Tensor, observed: Tensor, line: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Variance of the bridge's error at each entry, capped at the column's own.
-
-    The random walk's variance a row is fitted to the errors of interpolating each observed value from its neighbours;
-    a walk that reverts to its mean is capped by the variance that it cannot leave.
-    """
-    n = y.shape[-1]
-    position = torch.arange(n, device=y.device).expand(y.shape)
-    left = torch.where(observed, position, -1).cummax(-1).values
-    right = torch.where(observed, position, n).flip(-1).cummin(-1).values.flip(-1)
-    left = torch.cat([torch.full_like(left[..., :1], -1), left[..., :-1]], -1)
-    right = torch.cat([right[..., 1:], torch.full_like(right[..., :1], n)], -1)
-    guess, b, a = _between(y, position, left, right)
-    inside = observed & (left >= 0) & (right < n)
-    span = torch.where(inside, b * a / (b + a).clamp_min(1), 1.0)
-    weight = torch.where(inside, 1 / span.sqrt(), 0.0)  # close neighbours say most of the short range
-    slope = (weight * (y - guess).square() / span).sum(-1, keepdim=True) + 0.02
-    slope = slope / (weight.sum(-1, keepdim=True) + 0.2)
-    ends = torch.where((before < n) & (after < n), before * after / (before + after).clamp_min(1), torch.minimum(before, after))
-    walked = slope * ends
-    return walked / (1 + walked / 1.5) + OBSERVED_VARIANCE
+def _span(before: Tensor, after: Tensor, n: int) -> Tensor:
+    """Rows a random walk's bridge is free for: its variance a row times this is that of its error."""
+    both = (before < n) & (after < n)
+    return torch.where(both, before * after / (before + after).clamp_min(1), torch.minimum(before, after))
 
 
-def _period(y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The lag at which the autocorrelation of observed pairs rises most above its lowest value at shorter lags.
-
-    Columns vote for each other's periods.  Returns `[batch, columns, 1]` lags and strengths.
-    """
-    n = y.shape[-1]
-    size = 2 * n
-    power = torch.fft.irfft(torch.fft.rfft(y * mask, size).abs().square(), size)[..., : n // 2 + 1]
-    pairs = torch.fft.irfft(torch.fft.rfft(mask, size).abs().square(), size)[..., : n // 2 + 1].clamp_min(0)
-    autocorrelation = power / (pairs + 2.0) * (pairs / (pairs + 10.0))
-    autocorrelation = autocorrelation / autocorrelation[..., :1].clamp_min(1e-3)
-    lowest = autocorrelation.cummin(-1).values
-    rise = (autocorrelation - lowest).clamp(0, 1.5)
-    lag = torch.arange(n // 2 + 1, device=y.device, dtype=y.dtype)
-    peak = (rise >= rise.roll(1, -1)) & (rise >= rise.roll(-1, -1)) & (lag >= 3)
-    score = rise + 0.5 * rise.mean(1, keepdim=True)
-    score = torch.where(peak, score * (1 - 0.4 * lag / n), 0.0)
-    # The shortest lag that is nearly the best: a season's multiples are as good as the season.
-    near_best = score >= 0.75 * score.amax(-1, keepdim=True)
-    best = near_best.to(torch.uint8).argmax(-1, keepdim=True)
-    return best.clamp_min(3), rise.gather(-1, best).clamp(0, 1)
+SMOOTHERS = (0.8, 2.0, 5.0, 14.0)  # rows over which a smoother's weights fall by e
 
 
-def _season(y: Tensor, mask: Tensor, period: Tensor, strength: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """The estimate from the same phase of nearby seasons, around the local level of one period's width.
+def _smooth(y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of neighbours with weights that fall exponentially, an observed value not seeing itself.
 
-    Returns the estimate and its variance `[batch, columns, window]`; the variance is fitted on observed entries of the
-    whole context, and is large where no season is near.
+    Of four widths the one with the smallest error on observed values is taken, column by column.  Returns the estimate
+    and the sum of weights behind it.
     """
     b, c, n = y.shape
-    padded_sum = torch.nn.functional.pad((y * mask).cumsum(-1), (1, 0))
-    padded_count = torch.nn.functional.pad(mask.cumsum(-1), (1, 0))
+    reach = min(64, n - 1)
+    away = torch.arange(-reach, reach + 1, device=y.device, dtype=y.dtype).abs()
+    kernels = torch.stack([torch.exp(-away / width) * (away > 0) for width in SMOOTHERS])[:, None]
+    both = torch.stack([y * mask, mask]).reshape(2 * b * c, 1, n)
+    total, weight = torch.nn.functional.conv1d(both, kernels, padding=reach).reshape(2, b, c, -1, n).unbind(0)
+    guess = total / weight.clamp_min(1e-9)
+    error = (mask[:, :, None] * (y[:, :, None] - guess).square()).sum(-1)
+    best = error.argmin(-1)[..., None, None].expand(b, c, 1, n)
+    return guess.gather(2, best)[:, :, 0], weight.gather(2, best)[:, :, 0]
 
-    def local(position: Tensor) -> Tensor:
-        low = (position - period // 2).clamp(0, n)
-        high = (position + (period + 1) // 2).clamp(0, n)
-        total = padded_sum.gather(-1, high) - padded_sum.gather(-1, low)
-        return total / (padded_count.gather(-1, high) - padded_count.gather(-1, low) + 0.3)
 
-    everywhere = torch.arange(n, device=y.device).expand(b, c, n)
-    residual = (y - local(everywhere)) * mask
+def _share(mask: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """The share of the second of two estimates that makes the squared error on observed entries smallest, in [0, 1].
 
-    def estimate(position: Tensor) -> tuple[Tensor, Tensor]:
-        total = torch.zeros_like(position, dtype=y.dtype)
-        weight = torch.zeros_like(total)
-        for k in range(1, SEASONS_EACH_SIDE + 1):
-            for sign in (-1, 1):
-                there = position + sign * k * period
-                inside = (there >= 0) & (there < n)
-                near = there.clamp(0, n - 1)
-                w = torch.where(inside, mask.gather(-1, near), 0.0) * 0.75 ** (k - 1)
-                total = total + w * residual.gather(-1, near)
-                weight = weight + w
-        return local(position) + total / weight.clamp_min(1e-6) * (weight / (weight + 0.3)), weight
+    Args:
+        mask: 1 where the errors count.
+        first, second: Errors of the two estimates.
+    """
+    apart = first - second
+    gain = (mask * first * apart).sum(-1, keepdim=True)
+    return (gain / (mask * apart.square()).sum(-1, keepdim=True).clamp_min(1e-9)).clamp(0, 1)
 
-    guess, weight = estimate(everywhere)
-    error = (mask * weight * (y - guess).square()).sum(-1, keepdim=True) + 1.0
-    typical = error / ((mask * weight).sum(-1, keepdim=True) + 1.0)
-    wanted = index.expand(-1, c, -1)
-    weight_w = weight.gather(-1, wanted)
-    return guess.gather(-1, wanted), typical * (1 + 0.5 / (weight_w + 0.05)) + 0.02
+
+def _bridge(
+    y: Tensor, observed: Tensor, pattern: Tensor, ceiling: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The estimate from neighbours in time, made on what the season's pattern leaves over.
+
+    A line between the nearest observed values and a smoother are mixed as serves observed values best.  The error's
+    variance grows with the gap as a random walk's that reverts to its mean; its slope is fitted to observed values that
+    are estimated without themselves, and `ceiling`, the variance of the seasonal estimate's error, bounds it.
+
+    Returns the estimate, its variance, and the rows to the neighbours on both sides, `[batch, columns, context]`.
+    """
+    n = y.shape[-1]
+    rest = torch.where(observed, y - pattern, 0.0)
+    line, before, after = _interpolate(rest, observed)
+    blind, b, a = _interpolate(rest, observed, apart=1)
+    mask = (observed & (b < n) & (a < n)).to(y.dtype)
+    smooth, weight = _smooth(rest, observed.to(y.dtype))
+    share = _share(mask, rest - blind, rest - smooth)
+    # Far from any observed value a smoother's weights are those of its tails: the line is as good and is kept.
+    near = share * (weight / (weight + 0.1))
+    estimate = line + near * (smooth - line)
+    error = rest - blind - share * (smooth - blind)
+    span = _span(b, a, n)
+    trust = mask / span.clamp_min(0.5).sqrt()  # close neighbours say most of the short range
+    slope = (trust * error.square() / span.clamp_min(0.5)).sum(-1, keepdim=True) + 0.02
+    slope = slope / (trust.sum(-1, keepdim=True) + 0.2)
+    walked = slope * _span(before, after, n)
+    top = 1.3 * ceiling
+    variance = top * (1 - torch.exp(-walked / top)) + OBSERVED_VARIANCE
+    return torch.where(observed, y, estimate + pattern), variance, before, after
+
+
+def find_season(y: Tensor, mask: Tensor, longest: int | None = None) -> tuple[Tensor, Tensor]:
+    """The period at whose multiples the autocorrelation is highest and between whose multiples it is lowest.
+
+    A comb over up to four seasons is compared with the comb halfway between; a season's multiples score low by it.
+    Columns vote for each other's periods, the more so the fewer pairs of values a column has.
+
+    Args:
+        y: `[batch, columns, rows]`, normalised, 0 where missing.
+        mask: 1 where observed.
+        longest: Largest lag to consider; half the rows by default.
+
+    Returns:
+        Lags (int64, at least 3) and strengths, 0 to 1, `[batch, columns, 1]`.
+    """
+    n = y.shape[-1]
+    size, top = 2 * n, n // 2
+    longest = min(top, longest or top)
+    power = torch.fft.irfft(torch.fft.rfft(y * mask, size).abs().square(), size)[..., : top + 1]
+    pairs = torch.fft.irfft(torch.fft.rfft(mask, size).abs().square(), size)[..., : top + 1].clamp_min(0)
+    variance = (power[..., :1] / pairs[..., :1].clamp_min(1)).clamp_min(1e-3)
+    pooled = (power / variance).sum(1, keepdim=True)
+    pooled_pairs = pairs.sum(1, keepdim=True)
+    own = power / variance / (pairs + 2.0)
+    shared = pooled / (pooled_pairs + 2.0)
+    trust = pairs / (pairs + 60.0)
+    lag = torch.arange(3, longest + 1, device=y.device)
+    if len(lag) == 0:
+        return torch.full_like(mask[..., :1], 3, dtype=torch.int64), torch.zeros_like(mask[..., :1])
+    strength = _comb(trust * own + (1 - trust) * shared, lag) + 0.5 * _comb(shared, lag)
+    score = strength - 0.3 * lag / min(n, 2 * longest)
+    near_best = score >= 0.8 * score.amax(-1, keepdim=True).clamp_min(1e-3)
+    best = near_best.to(torch.uint8).argmax(-1, keepdim=True)
+    return lag[best], (strength / 1.5).gather(-1, best).clamp(0, 1)
+
+
+def _comb(autocorrelation: Tensor, lag: Tensor) -> Tensor:
+    """Mean at the first multiples of each lag less the mean halfway before and after them, `[..., lags]`.
+
+    Taking both sides leaves a slow decline of the autocorrelation no score.
+    """
+    top = autocorrelation.shape[-1] - 1
+    total = torch.zeros_like(autocorrelation[..., : len(lag)])
+    count = torch.zeros(len(lag), device=lag.device)
+    for k in range(1, 5):
+        on, before, after = k * lag, (2 * k - 1) * lag // 2, ((2 * k + 1) * lag + 1) // 2
+        inside = (after <= top).to(total.dtype)
+        peak, low, high = (autocorrelation[..., i.clamp_max(top)] for i in (on, before, after))
+        total = total + inside * (peak - (low + high) / 2)
+        count = count + inside
+    return total / count.clamp_min(1)
+
+
+def _season(y: Tensor, mask: Tensor, period: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Local level, seasonal pattern around it, and the variance of their sum's error, `[batch, columns, context]`.
+
+    The pattern at a row is a mean over the same phase of other seasons, never of its own: near seasons alone, or many
+    seasons and neighbouring phases, mixed as serves observed values best, and shrunk by how well it explains them.
+    """
+    everywhere = torch.arange(y.shape[-1], device=y.device).expand(y.shape)
+    level = _local_level(y, mask, period, everywhere)
+    rest = (y - level) * mask
+    near, _ = _other_seasons(rest, mask, period, 0.55)
+    kernel = torch.tensor([[[0.5, 1.0, 0.5]]], device=y.device, dtype=y.dtype)
+
+    def blur(v: Tensor) -> Tensor:
+        return torch.nn.functional.conv1d(v.flatten(0, 1)[:, None], kernel, padding=1)[:, 0].unflatten(
+            0, v.shape[:2]
+        )
+
+    many, weight = _other_seasons(blur(rest), blur(mask), period, 0.93)
+    counted = mask * (weight > 0.5)
+    share = _share(counted, rest - near, rest - many)
+    pattern = near + share * (many - near)
+    fit = (counted * rest * pattern).sum(-1, keepdim=True)
+    pattern = pattern * (fit / ((counted * pattern.square()).sum(-1, keepdim=True) + 1e-6)).clamp(0, 1)
+    error = (counted * (rest - pattern).square()).sum(-1, keepdim=True) + 2.0
+    typical = error / (counted.sum(-1, keepdim=True) + 2.0)
+    return level, pattern, typical * (1 + 0.3 / (weight + 0.2)) + 0.01
+
+
+def _other_seasons(num: Tensor, den: Tensor, period: Tensor, decay: float) -> tuple[Tensor, Tensor]:
+    """Weighted mean over up to sixteen seasons on each side, weights falling by `decay` a season; and their sum.
+
+    Sums over 1, 2, 4, … seasons are doubled by shifting, so that sixteen seasons cost four shifts.
+    """
+    n = num.shape[-1]
+    position = torch.arange(n, device=num.device).expand(num.shape)
+    both = torch.stack([num, den])
+
+    def shifted(v: Tensor, rows: Tensor) -> Tensor:
+        there = position + rows
+        inside = ((there >= 0) & (there < n)).to(v.dtype)
+        return v.gather(-1, there.clamp(0, n - 1).expand(v.shape)) * inside
+
+    total = torch.zeros_like(both)
+    for sign in (-1, 1):
+        summed, seasons = shifted(both, sign * period), 1
+        while seasons < 16:
+            summed = summed + decay**seasons * shifted(summed, sign * seasons * period)
+            seasons *= 2
+        total = total + summed
+    return total[0] / (total[1] + 0.3), total[1]
+
+
+def _local_level(y: Tensor, mask: Tensor, period: Tensor, position: Tensor) -> Tensor:
+    """Mean over one period around each row, `[batch, columns, context]`.
+
+    Taken where the whole period lies between observed values and enough of it is seen; interpolated between such rows
+    and held beyond them, so that a future, or a gap as long as a season, has the level of what is next to it.
+    """
+    n = y.shape[-1]
+    total = torch.nn.functional.pad((y * mask).cumsum(-1), (1, 0))
+    count = torch.nn.functional.pad(mask.cumsum(-1), (1, 0))
+    low, high = position - period // 2, position - period // 2 + period
+    inside = (low >= 0) & (high <= n)
+    low, high = low.clamp(0, n), high.clamp(0, n)
+    seen = count.gather(-1, high) - count.gather(-1, low)
+    span = (
+        mask.cummax(-1).values.sum(-1, keepdim=True)
+        + mask.flip(-1).cummax(-1).values.sum(-1, keepdim=True)
+        - n
+    )
+    density = count[..., -1:] / span.clamp_min(1)
+    sure = inside & (seen >= 0.6 * density * period)
+    mean = (total.gather(-1, high) - total.gather(-1, low)) / seen.clamp_min(1)
+    filled, _, _ = _interpolate(torch.where(sure, mean, 0.0), sure)
+    whole = count[..., -1:].clamp_min(1)
+    return torch.where(sure.any(-1, keepdim=True), filled, total[..., -1:] / whole)
 
 
 def _correlation(line: Tensor, variance: Tensor) -> Tensor:
@@ -255,15 +394,19 @@ def _combine(
 ) -> tuple[Tensor, Tensor]:
     """Posterior mean and variance of each row given the bridge and the season of every column, `[b, c, window]`.
 
-    Truth ~ N(0, correlation); bridge and season are truth plus independent errors.
+    Truth ~ N(0, correlation); bridge and season are truth plus errors.
     """
     precision = 1 / bridge_variance + 1 / season_variance
     pooled = (bridge / bridge_variance + season / season_variance) / precision
-    noise = (1 / precision).mT  # [b, window, c]
+    # Both look at the same neighbourhood: where they are equally sure they mostly err together.
+    alike = 2 * (bridge_variance * season_variance).sqrt() / (bridge_variance + season_variance)
+    noise = ((1 + 0.7 * alike) / precision).mT  # [b, window, c]
     prior = correlation[:, None]
     total = prior + torch.diag_embed(noise)
     factor = torch.linalg.cholesky(total)
     gain = torch.cholesky_solve(prior.expand_as(total).contiguous(), factor)  # total^-1 prior
     mean = (gain * pooled.mT[..., None]).sum(-2)
-    variance = (torch.diagonal(correlation, dim1=-2, dim2=-1)[:, None] - (prior * gain).sum(-2)).clamp_min(1e-6)
+    variance = (torch.diagonal(correlation, dim1=-2, dim2=-1)[:, None] - (prior * gain).sum(-2)).clamp_min(
+        1e-6
+    )
     return mean.mT, variance.mT

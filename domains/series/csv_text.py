@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ _SNIFFED_BYTES = 64 * 2**10
 _SNIFFED_LINES = 100
 _LINE = re.compile(rb"[^\r\n]*")
 _LINE_END = re.compile(rb"\r\n|\n|\r|\Z")
+_LONE_NUMBER = re.compile(rb"\s*[+-]?\d*,\d*(?:[eE][+-]?\d+)?\s*")
 _QUOTED = re.compile(rb'"[^"]*+(?:""[^"]*+)*+"')
 
 
@@ -70,9 +72,9 @@ class CsvText:
         """The raw cells of a record, quotes and spaces included."""
         return split_record(self.record(index), self.delimiter)
 
-    def column(self, position: int) -> list[str]:
-        """The texts of one column's data cells, unquoted and stripped."""
-        return [self.text(cells[position]) for cells in self.data_rows()]
+    def column(self, position: int, rows: int | None = None) -> list[str]:
+        """The texts of one column's data cells, unquoted and stripped; of the first `rows` alone where given."""
+        return [self.text(cells[position]) for cells in islice(self.data_rows(), rows)]
 
     def data_rows(self) -> Iterator[list[bytes]]:
         """The raw cells of every data row."""
@@ -162,7 +164,8 @@ def cell_of(text: str, delimiter: str = ",") -> str:
 def sniff_delimiter(head: bytes) -> bytes:
     """The delimiter of a text table, from its first lines.
 
-    That one of `DELIMITERS` which stands in the header and as often in most lines below; a comma where none does.
+    That one of `DELIMITERS` which stands in the header and as often in most lines below. Where none does, a semicolon
+    if commas stand only in numbers, else a comma.
     """
     text = _QUOTED.sub(b"", head)
     lines = [line for line in text.splitlines() if line.strip(b" ")]
@@ -176,6 +179,8 @@ def sniff_delimiter(head: bytes) -> bytes:
             score = sum(line.count(delimiter) == expected for line in lines[1:]) + 0.5
             if score > best_score:
                 best, best_score = delimiter, score
+    if not best_score and all(_LONE_NUMBER.fullmatch(line) or b"," not in line for line in lines):
+        return b";"  # a single column, whose commas are decimal
     return best
 
 
@@ -292,7 +297,7 @@ def _check_shape(table: CsvText, limits: TableLimits) -> None:
         if width != columns:
             raise BadInput(
                 "table",
-                f"line {table.line(row)} has {width} cells where the header has {columns}; "
+                f"line {table.line(row)} has {width} cell{'s' * (width != 1)} where the header has {columns}; "
                 "give every row the same number",
             )
         if (

@@ -34,7 +34,7 @@ class DrawnRows:
     """What is drawn of one column.
 
     Attributes:
-        observed: Observed rows in order; -1 stands where the line breaks.
+        observed: Observed rows in order; -1 stands where the line breaks, at filled and at missing cells.
         gaps: Gaps in order.
         thinned: Whether some filled cells are left out.
     """
@@ -67,7 +67,8 @@ def drawn_rows(values: NDArray[np.float64], filled: NDArray[np.bool_], budget: i
         if len(beside) > left // 2:
             beside = beside[:: -(-len(beside) // (left // 2))]
         observed = np.union1d(beside, _extremes(values, observed, (left - len(beside)) // 2))
-    return DrawnRows(_with_breaks(observed, kept), gaps, stride > 1)
+    unknown = np.flatnonzero(np.isnan(values) & ~filled)
+    return DrawnRows(_with_breaks(observed, np.union1d(kept, unknown)), gaps, stride > 1)
 
 
 def _cost(gaps: list[Gap]) -> int:
@@ -98,9 +99,9 @@ def _extremes(values: NDArray[np.float64], observed: NDArray[np.int64], bins: in
     return np.unique(np.concatenate(kept))
 
 
-def _with_breaks(observed: NDArray[np.int64], filled: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Puts -1 between two observed rows where a drawn filled row lies between them."""
+def _with_breaks(observed: NDArray[np.int64], gaps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Puts -1 between two observed rows where a row of `gaps` lies between them."""
     if len(observed) < 2:
         return observed
-    passed = np.searchsorted(filled, observed)
+    passed = np.searchsorted(gaps, observed)
     return np.insert(observed, np.flatnonzero(np.diff(passed) > 0) + 1, -1)

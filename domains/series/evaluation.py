@@ -19,14 +19,14 @@ from core.metrics.probabilistic import crps_gaussian, crps_samples, sample_quant
 from domains.common.evaluation_table import EvaluationTable, Metric
 from domains.series.baselines import imputers
 from domains.series.benchmark_data import MASKS, Benchmark, beijing_stations, data_folder, etth1
-from domains.series.forecast_evaluation import evaluate_forecast
+from domains.series.column_statistics import column_scale
+from domains.series.forecast_evaluation import Progress, Watch, evaluate_forecast, watching
 from domains.series.residual_bands import Array, Bands, Mask
 
 __all__ = ["evaluate_forecast", "evaluate_impute", "score", "write_results"]
 
-Progress = Callable[[float, float, str], object]
-Filler = Callable[[Array, int], Bands | Array]
-"""`(values [T, C] with NaN, seed)` -> Gaussian bands, or samples `[S, T, C]`."""
+Filler = Callable[[Array, int, Watch], Bands | Array]
+"""`(values [T, C] with NaN, seed, watch)` -> Gaussian bands, or samples `[S, T, C]`; `watch` is told the share done."""
 
 METRICS = (
     Metric("CRPS", "lower", 4),
@@ -44,12 +44,12 @@ NOTES = (
     "from the start are not scored. The true values themselves would score 0 in CRPS, MAE and RMSE.",
     "CRPS of Gaussian bands is the closed form; CRPS of samples is the fair estimator (Ferro 2014), which, like the "
     "closed form, does not depend on the number of samples on average. MAE judges the median, RMSE the mean.",
-    "Bands of samples lie at the order statistics p (S + 1), which cover p of exchangeable draws exactly.",
+    f"Our bands are the quantiles that the task writes, from {SAMPLES} samples with the k-th smallest at k / (S + 1).",
     "Methods without bands of their own get Gaussian ones from their errors on observed cells hidden in the same "
     "pattern: one spread a column or one a distance to the next observation, from squared or absolute errors, "
     "whichever has the lower CRPS on errors it was not fitted to. kNN's k is chosen on hidden cells as well.",
     "The Kalman smoother is the best of six structural models a column (local level, smooth trend, AR(2), the first "
-    "and AR(1) and AR(2) with a season) by CRPS on hidden cells, fitted by maximum likelihood on up to 2,500 rows; "
+    "and AR(1) and AR(2) with a season) by CRPS on hidden cells, fitted by maximum likelihood on up to 1,500 rows; "
     "it works on each column alone. Seasonal methods are told the season of 24 rows; our model is not.",
     "No method sees anything but the table with gaps; ours has seen other tables in training, none of these.",
     "Spread (±) is the standard deviation over seeds, each with its own mask and its own noise.",
@@ -91,15 +91,6 @@ def score(filled: Bands | Array, truth: Array, judged: Mask, scale: Array) -> di
     }
 
 
-def column_scale(values: Array) -> Array:
-    """Standard deviation of each column's known cells `[C]`; 1 where it is zero or nothing is known."""
-    known = ~np.isnan(values)
-    count = np.maximum(known.sum(axis=0), 1)
-    filled = np.where(known, values, 0.0)
-    variance = np.square(np.where(known, values - filled.sum(axis=0) / count, 0.0)).sum(axis=0) / count
-    return np.where(variance > 0, np.sqrt(variance), 1.0)
-
-
 def taken_away(mask: str, benchmark: str, shape: tuple[int, int], seed: int) -> Mask:
     """The cells `[T, C]` taken away by `MASKS[mask]`; the same for the same names and seed, whatever else is run."""
     rng = np.random.default_rng([seed, zlib.crc32(f"{benchmark}/{mask}".encode())])
@@ -122,12 +113,11 @@ def fill_and_score(
         judged = missing & ~np.isnan(truth)
         offered = methods(benchmark)
         for rank, (name, fill) in enumerate(offered.items()):
-            if progress is not None:
-                progress(
-                    number + rank / len(offered), len(jobs), f"{benchmark.name}, {mask}, seed {seed}: {name}"
-                )
+            message = f"{benchmark.name}, {mask}, seed {seed}: {name}"
+            watch = watching(progress, number + rank / len(offered), 1 / len(offered), len(jobs), message)
+            watch(0.0)
             started = time.perf_counter()
-            filled = fill(np.where(missing, np.nan, truth), seed)
+            filled = fill(np.where(missing, np.nan, truth), seed, watch)
             seconds = time.perf_counter() - started
             metrics = score(filled, truth, judged, column_scale(truth))
             table.add(name, f"{benchmark.name}, {mask}", seed, {**metrics, "seconds": seconds})
@@ -136,7 +126,7 @@ def fill_and_score(
 
 
 def _baseline(impute: Callable[[Array], Bands]) -> Filler:
-    return lambda values, seed: impute(values)
+    return lambda values, seed, watch: impute(values)
 
 
 def _ours(model: str | None, samples: int) -> dict[str, Filler]:
@@ -144,12 +134,16 @@ def _ours(model: str | None, samples: int) -> dict[str, Filler]:
     from domains.common.task import Sampling
     from domains.series.impute import anchor_bands, impute_values
 
-    def fill(values: Array, seed: int) -> Array:
-        drawn = impute_values(values, samples=samples, sampling=Sampling(seed=seed, model=model), model=model)
-        return np.asarray(drawn, dtype=np.float64)
+    def fill(values: Array, seed: int, watch: Watch) -> Array:
+        return impute_values(
+            values,
+            samples=samples,
+            sampling=Sampling(seed=seed, model=model),
+            progress=lambda done, total: watch(done / max(total, 1e-9)),
+        )
 
-    def anchor(values: Array, seed: int) -> Bands:
-        return Bands(*(np.asarray(part, dtype=np.float64) for part in anchor_bands(values)))
+    def anchor(values: Array, seed: int, watch: Watch) -> Bands:
+        return Bands(*anchor_bands(values))
 
     return {OURS: fill, ANCHOR: anchor}
 

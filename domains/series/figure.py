@@ -55,7 +55,7 @@ def gap_figure(
 
     Args:
         table: The table as read.
-        quantiles: At the levels 0.05, 0.10, …, 0.95, [19, T, C].
+        quantiles: At the levels 0.05, 0.10, …, 0.95, [19, T, C]; a cell with NaN is left out.
         filled: Which cells are drawn as filled, [T, C]; by default those that are missing.
         max_points: Points of all lines, marks and bands together.
 
@@ -71,8 +71,9 @@ def gap_figure(
     formats = number_formats(table)
     groups, thinned = [], False
     for column in range(len(table.columns)):
+        estimated = filled[:, column] & np.isfinite(quantiles[:, :, column]).all(axis=0)
         values = np.where(filled[:, column], np.nan, table.values[:, column])
-        drawn = drawn_rows(values, filled[:, column], budget)
+        drawn = drawn_rows(values, estimated, budget)
         thinned |= drawn.thinned
         gaps = [(gap.before, gap.rows, gap.after) for gap in drawn.gaps]
         bands = _estimates(x, values, quantiles[:, :, column], gaps, formats[column], "filled")
@@ -91,7 +92,7 @@ def forecast_figure(
 
     Args:
         table: The table as read.
-        quantiles: Of the rows that follow, at the levels 0.05, 0.10, …, 0.95, [19, H, C].
+        quantiles: Of the rows that follow, at the levels 0.05, 0.10, …, 0.95, [19, H, C]; a cell with NaN is left out.
         max_points: Points of all lines, marks and bands together.
 
     Returns:
@@ -115,16 +116,12 @@ def forecast_figure(
     groups, thinned = [], False
     for column in range(len(table.columns)):
         values = np.concatenate([past[:, column], np.full(horizon, np.nan)])
-        ahead = np.arange(shown + horizon) >= shown
+        ahead = np.concatenate(
+            [np.zeros(shown, dtype=bool), np.isfinite(quantiles[:, :, column]).all(axis=0)]
+        )
         drawn = drawn_rows(values, ahead, budget)
         thinned |= drawn.thinned
         history = drawn.observed
-        if len(history):  # the line breaks at missing cells of the past
-            missing = np.concatenate([[0], np.cumsum(np.isnan(values))])
-            steps = (
-                np.flatnonzero((np.diff(history) > 0) & (missing[history[1:]] > missing[history[:-1]])) + 1
-            )
-            history = np.insert(history, steps, -1)
         last = int(history[-1]) if len(history) else -1
         bands = np.concatenate([np.full((len(LEVELS), shown), np.nan), quantiles[:, :, column]], axis=1)
         gaps = [(last, gap.rows, len(values)) for gap in drawn.gaps]

@@ -10,14 +10,17 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
+from domains.series.column_statistics import column_scale
 from domains.series.residual_bands import Array, gaussian_crps
 
 WINDOW = 2000  # most recent rows that errors of the naive methods are taken from
-VAR_ROWS = 4000
-ETS_ROWS = 1000
+VAR_ROWS = (2000, 4000, 12000)  # rows that a VAR is fitted to: chosen among these
+ETS_ROWS = 500
+BACKTEST_ROWS = 1000
 BACKTESTS = 60
 SCALES = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5])
 
@@ -46,7 +49,11 @@ class JointGaussian:
 
     def rescaled(self, scale: Array) -> JointGaussian:
         """The same with each column's standard deviation times `scale` `[C]`; correlations stay."""
-        return JointGaussian(self.mean, self.covariance * scale[None, :, None] * scale[None, None, :])
+        return JointGaussian(self.mean, self.covariance * np.outer(scale, scale))
+
+    def in_units(self, scale: Array) -> JointGaussian:
+        """The same in a unit `scale` `[C]` times smaller: mean and spread are multiplied."""
+        return JointGaussian(self.mean * scale, self.covariance * np.outer(scale, scale))
 
 
 Forecast = JointGaussian | Array
@@ -109,8 +116,7 @@ def ets(past: Array, horizon: int, period: int, *, samples: int = 500, seed: int
     seasons: tuple[dict[str, object], ...] = ({},)
     if 1 < period <= len(recent) // 3:
         seasons = ({}, {"seasonal": "add", "seasonal_periods": period})
-    scale = recent.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
+    scale = column_scale(recent)
     fitted = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # convergence warnings: the criterion judges the fit
@@ -140,30 +146,41 @@ def ets(past: Array, horizon: int, period: int, *, samples: int = 500, seed: int
 def vector_autoregression(past: Array, horizon: int, most_lags: int) -> JointGaussian:
     """VAR in levels with the lag order by AIC (statsmodels), its covariance in closed form at every step.
 
-    Fitted to the last `VAR_ROWS` rows; a factor a column on its spread is chosen by CRPS on forecasts from `BACKTESTS`
-    past rows with the same coefficients.
+    The number of recent rows that it is fitted to is chosen by CRPS on forecasts within the last `BACKTEST_ROWS`
+    rows, which the trials are not fitted to; the errors of the best trial also give a factor a column on its spread.
     """
+    kept = len(past) - min(BACKTEST_ROWS, len(past) // 4)
+    scale = column_scale(past[:kept])
+    scaled = past / scale
+    best: tuple[float, int, Array] | None = None
+    for rows in VAR_ROWS:
+        model = _fit_var(scaled[max(0, kept - rows) : kept], most_lags)
+        lags = max(model.k_ar, 1)
+        origins = np.unique(np.linspace(kept, len(scaled) - horizon, BACKTESTS).astype(int))
+        origins = origins[origins >= lags]
+        errors = np.stack(
+            [scaled[o : o + horizon] - model.forecast(scaled[o - lags : o], horizon) for o in origins]
+        )
+        std = JointGaussian(errors[0], np.asarray(model.mse(horizon))).std
+        factor = best_scale(errors, std)
+        trial = np.broadcast_to(factor * std, errors.shape)
+        cost = float(gaussian_crps(np.zeros_like(errors), trial, errors).mean())
+        if best is None or cost < best[0]:
+            best = (cost, rows, factor)
+    assert best is not None
+    model = _fit_var(scaled[-best[1] :], most_lags)
+    mean = np.asarray(model.forecast(scaled[-max(model.k_ar, 1) :], horizon))
+    return JointGaussian(mean, np.asarray(model.mse(horizon))).rescaled(best[2]).in_units(scale)
+
+
+def _fit_var(rows: Array, most_lags: int) -> Any:
     from statsmodels.tsa.api import VAR
 
-    recent = past[-VAR_ROWS:]
-    centre, scale = recent.mean(axis=0), recent.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    scaled = (recent - centre) / scale
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = VAR(scaled).fit(
-            maxlags=min(most_lags, len(scaled) // (4 * scaled.shape[1])), ic="aic", trend="c"
+        return VAR(rows).fit(
+            maxlags=max(1, min(most_lags, len(rows) // (4 * rows.shape[1]))), ic="aic", trend="c"
         )
-        lags = max(result.k_ar, 1)
-        covariance = np.asarray(result.mse(horizon))
-        mean = np.asarray(result.forecast(scaled[-lags:], horizon))
-        origins = np.linspace(lags, len(scaled) - horizon, BACKTESTS).astype(int)
-        errors = np.stack(
-            [scaled[o : o + horizon] - result.forecast(scaled[o - lags : o], horizon) for o in origins]
-        )
-    forecast = JointGaussian(mean, covariance)
-    forecast = forecast.rescaled(best_scale(errors, forecast.std))
-    return JointGaussian(forecast.mean * scale + centre, forecast.covariance * np.outer(scale, scale))
 
 
 def forecasters(period: int, seed: int = 0) -> Mapping[str, Forecaster]:
@@ -177,5 +194,5 @@ def forecasters(period: int, seed: int = 0) -> Mapping[str, Forecaster]:
         "naive": partial(seasonal_naive, period=1),
         "seasonal naive": partial(seasonal_naive, period=period),
         "ETS": partial(ets, period=period, seed=seed),
-        "VAR": partial(vector_autoregression, most_lags=max(period + 2, 8)),
+        "VAR": partial(vector_autoregression, most_lags=max(period + 2, 12)),
     }

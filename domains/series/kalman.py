@@ -1,11 +1,10 @@
-"""Kalman smoothing of structural time-series models, a column at a time: the strongest of the classical
-baselines.
+"""Kalman smoothing of structural time-series models, one column at a time.
 
 For each column six models of statsmodels' UnobservedComponents are fitted by maximum likelihood with the gaps
 as missing values: local level, smooth trend, AR(2), and with a season the local level plus a trigonometric
-season, AR(1) plus that season, and AR(2) plus it.  The one with the lowest CRPS on cells held back fills the
-gaps; its bands are its own predictive variance, or that scaled by one factor, where the factor lowers the
-CRPS on the cells held back.
+season, AR(1) plus that season, and AR(2) plus it. The one with the lowest CRPS on cells held back fills the
+gaps. Its bands are its own predictive variance, or that times one factor a column where enough cells were
+held back to tell that the factor lowers the CRPS.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ FIT_ROWS = (
 )
 HARMONICS = 4
 SCALES = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0])
+FEWEST_TO_SCALE = 200  # cells held back in a column, fewer of which cannot tell how wide its bands should be
 
 
 def structural_models(period: int | None) -> dict[str, dict[str, Any]]:
@@ -77,7 +77,7 @@ def _column(series: Array, hidden: Mask, models: dict[str, dict[str, Any]]) -> t
         except (np.linalg.LinAlgError, ValueError):
             continue  # a model that cannot be fitted to this column does not compete
         truth = series[hidden]
-        for scale in SCALES:
+        for scale in SCALES if hidden.sum() >= FEWEST_TO_SCALE else (1.0,):
             score = float(gaussian_crps(mean[hidden], scale * std[hidden], truth).mean())
             if np.isfinite(score) and (best is None or score < best[0]):
                 best = (score, arguments, parameters, float(scale))

@@ -55,6 +55,7 @@ class SeriesModel:
         schedule: Name of the noise schedule.
         window: Rows that are denoised at once.
         context: Rows around them from which anchors are made.
+        config: The `model` part of its card: network, its configuration, schedule, context.
         card: The card it was loaded from; empty for one in training.
     """
 
@@ -62,6 +63,7 @@ class SeriesModel:
     schedule: str
     window: int
     context: int
+    config: dict[str, Any]
     card: dict[str, Any]
 
     def denoiser(self, where: Tensor) -> Preconditioned:
@@ -83,7 +85,7 @@ class SeriesModel:
 def new_model(config: dict[str, Any]) -> SeriesModel:
     """An untrained model from the `model` part of a card: network, config, schedule, window, context."""
     network = build_network(config["network"], config["config"])
-    return SeriesModel(network, config["schedule"], config["config"]["window"], config["context"], {})
+    return SeriesModel(network, config["schedule"], config["config"]["window"], config["context"], config, {})
 
 
 def load_series_model(folder: Path, device: str = "cpu") -> SeriesModel:

@@ -16,7 +16,7 @@ from domains.series.csv_text import unquoted
 MISSING = frozenset(b" nan na n/a #n/a <na> nat null none - ? NaN NA N/A #N/A NULL None".split(b" "))
 # Larger numbers are finite, but their squares are not, so nothing can be computed with them.
 LARGEST = 1e100
-_COMMA_NUMBER = re.compile(rb"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_COMMA_NUMBER = re.compile(rb"[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?")
 _SETTLED_TEXTS = 1000
 _NAN = math.nan
 
@@ -46,8 +46,8 @@ class NumberColumn:
     _parts: list[NDArray[np.float64]] = field(default_factory=list)
 
     def feed(self, cells: Sequence[bytes]) -> None:
-        """Parses the next cells; a column that has shown text alone for long is not parsed any further."""
-        if self.texts >= _SETTLED_TEXTS and not self.numbers:
+        """Parses the next cells; a column that has long shown hardly anything but text is taken for text."""
+        if self.texts >= _SETTLED_TEXTS and self.texts > 20 * self.numbers:
             self.texts += len(cells)
             self._rows += len(cells)
             return

@@ -91,9 +91,9 @@ def times(column: Any) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(column.to_pandas(date_as_object=False))
 
 
-def texts(column: Any) -> list[str]:
-    """Any flat column as texts; null is an empty text."""
-    plain = column.combine_chunks()
+def texts(column: Any, rows: int | None = None) -> list[str]:
+    """Any flat column as texts, or its first `rows`; null is an empty text."""
+    plain = column.slice(0, rows).combine_chunks()
     if pa.types.is_dictionary(plain.type):
         words = [("" if word is None else str(word)) for word in plain.dictionary.to_pylist()]
         return ["" if code is None else words[code] for code in plain.indices.to_pylist()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,11 +19,11 @@ from domains.common.errors import BadInput
 from domains.common.models import find_model
 from domains.common.sampling import grid_of, noise_of, refuse_guidance, solver_of
 from domains.common.task import Sampling
-from domains.series.anchors import Anchors, anchors
+from domains.series.anchors import Anchors, anchors, table_facts
 from domains.series.model import SeriesModel, load_series_model
 from domains.series.windows import TiledNoise, Window, fade_weights, plan, slice_rows
 
-Watch = Callable[[float, float, Tensor | None], None]
+Watch = Callable[[float, float, Callable[[], NDArray[np.float64]]], None]
 OVERLAP = 64
 # Tokens of noisy windows that are denoised at once; more does not go faster and takes memory.
 TOKENS_AT_ONCE = 40_000
@@ -47,6 +48,97 @@ def series_model(name: str | None, device: str = "cpu") -> SeriesModel:
         raise BadInput("model", f"{found.name} cannot be used: {error}") from None
 
 
+def denoise(
+    model: SeriesModel,
+    memory: Tensor,
+    where: Tensor,
+    prior: Tensor,
+    noise: Noise,
+    sampling: Sampling,
+    report: Callable[[int, Tensor], None],
+) -> Tensor:
+    """One window from prior noise to the model's clean state, by the core's loop.
+
+    Args:
+        memory: `[samples or 1, columns, tokens, width]`; one for all samples, or one each.
+        where: `[samples or 1, columns, window]`, 1 at entries to denoise.
+        prior: `[samples, columns, window]`, standard normal.
+        noise: One stream a sample.
+        report: Called after each step with (steps done, state so far `[some, columns, window]`); may raise to stop.
+
+    Returns:
+        `[samples, columns, window]`.
+    """
+    device = str(next(model.network.parameters()).device)
+    samples = len(prior)
+    size = max(1, TOKENS_AT_ONCE // (memory.shape[1] * memory.shape[2]))
+    pieces = []
+    for low in range(0, samples, size):
+        index = range(low, min(samples, low + size))
+
+        def mine(v: Tensor, index: range = index) -> Tensor:
+            chosen = v[index.start : index.stop] if len(v) == samples else v.expand(len(index), *v.shape[1:])
+            return chosen.to(device)
+
+        many = mine(where)
+        f = model.denoiser(many).given({"memory": mine(memory), "where": many})
+        grid = grid_of(sampling, f.process.schedule)
+        x = mine(prior) * many * f.process.schedule(grid[0])[1]
+        with _autocast(device):
+            for step in sample(f, solver_of(sampling), x, grid, noise.take(index)):
+                x = step.x
+                report(round((low + len(index) * step.index / sampling.steps) / samples * sampling.steps), x)
+        pieces.append(x.float().cpu())
+    return torch.cat(pieces)
+
+
+def _autocast(device: str) -> torch.autocast:
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Units:
+    """A table's values in float32 without loss: centred and scaled in float64 first, column by column.
+
+    Attributes:
+        centre, unit: `[columns]`; value = centre + unit * stored.
+        floor: `[columns]`, 0 for columns never seen below zero, minus infinity for others.
+        values: Float32 `[columns, rows]`, 0 where missing.
+        present: Bool `[columns, rows]`.
+    """
+
+    centre: NDArray[np.float64]
+    unit: NDArray[np.float64]
+    floor: NDArray[np.float64]
+    values: Tensor
+    present: Tensor
+
+    @classmethod
+    def of(cls, values: NDArray[np.floating]) -> Units:
+        """From `[rows, columns]`, NaN where missing."""
+        table = np.asarray(values, np.float64)
+        present = np.isfinite(table)
+        columns = [c[m] if m.any() else np.zeros(1) for c, m in zip(table.T, present.T, strict=True)]
+        centre = np.array([np.median(c) for c in columns])
+        unit = np.array(
+            [max(float(np.abs(c - m).max()), 1e-30) for c, m in zip(columns, centre, strict=True)]
+        )
+        floor = np.array([0.0 if c.min() >= 0 else -np.inf for c in columns])
+        stored = np.where(present, (table - centre) / unit, 0.0)
+        return cls(
+            centre,
+            unit,
+            floor,
+            torch.from_numpy(stored.T.astype(np.float32)),
+            torch.from_numpy(present.T.copy()),
+        )
+
+    def restore(self, stored: Tensor) -> NDArray[np.float64]:
+        """`[..., columns, rows]` to the table's units and `[..., rows, columns]`; never below the floor."""
+        out = stored.transpose(-1, -2).numpy().astype(np.float64) * self.unit + self.centre
+        return np.maximum(out, self.floor)
+
+
 class Posterior:
     """Samples of the missing values of one table.
 
@@ -59,20 +151,20 @@ class Posterior:
     """
 
     def __init__(
-        self, values: NDArray[np.floating], model: SeriesModel, sampling: Sampling, samples: int, device: str = "cpu"
+        self,
+        values: NDArray[np.floating],
+        model: SeriesModel,
+        sampling: Sampling,
+        samples: int,
+        device: str = "cpu",
     ) -> None:
         refuse_guidance(sampling)
         self.model, self.sampling, self.samples, self.device = model, sampling, samples, device
-        table = np.asarray(values, np.float64)
-        present = np.isfinite(table)
-        # Float32 comes after centring: a year of Unix seconds, or a price with a large base, keeps its digits.
-        self.centre = np.array([np.median(c[m]) if m.any() else 0.0 for c, m in zip(table.T, present.T, strict=True)])
-        centred = np.where(present, table - self.centre, 0.0)
-        self.unit = np.maximum(np.abs(centred).max(0), 1e-30)
-        self.values = torch.from_numpy((centred / self.unit).T.astype(np.float32))
-        self.present = torch.from_numpy(present.T.copy())
-        self.floor = np.array([0.0 if m.any() and c[m].min() >= 0 else -np.inf for c, m in zip(table.T, present.T, strict=True)])
-        self.rows = table.shape[0]
+        self.units = Units.of(values)
+        self.values, self.present = self.units.values, self.units.present
+        self.rows = len(values)
+        # Level, scale and season of the whole table: a context with few values leans on them.
+        self.whole = table_facts(self.values[None], self.present[None], model.context // 2)
         self.windows = plan(self.rows, model.window, model.context, OVERLAP)
         self.weights = fade_weights(self.windows, self.rows)
 
@@ -81,13 +173,9 @@ class Posterior:
         values = torch.stack([slice_rows(self.values, w.context_begin, context) for w in windows])
         present = torch.stack([slice_rows(self.present, w.context_begin, context) for w in windows])
         start = torch.tensor([w.begin - w.context_begin for w in windows])
-        level = scale = None
-        if self.rows > context:
-            count = self.present.sum(1, keepdim=True).clamp_min(1)
-            level = ((self.values * self.present).sum(1, keepdim=True) / count).expand(len(windows), -1, -1)
-            spread = ((self.values - level[0]).square() * self.present).sum(1, keepdim=True) / count
-            scale = spread.sqrt().clamp_min(1e-6).expand(len(windows), -1, -1)
-        return anchors(values, present, start, n, level, scale)
+        many = len(windows)
+        level, scale, period, strength = (v.expand(many, -1, -1) for v in self.whole)
+        return anchors(values, present, start, n, level, scale, (period, strength))
 
     def _missing(self, w: Window) -> Tensor:
         """1 where the window has an entry to denoise; rows past the table's end have none."""
@@ -103,78 +191,68 @@ class Posterior:
             inner = slice(w.keep_from - w.begin, w.keep_to - w.begin)
             mean[:, w.keep_from : w.keep_to] += weight * (a.level + a.scale * a.mean)[0, :, inner]
             std[:, w.keep_from : w.keep_to] += weight * (a.scale * a.std)[0, :, inner]
-        return mean.T.numpy() * self.unit + self.centre, std.T.numpy() * self.unit
+        return self.units.restore(mean), std.T.numpy() * self.units.unit
 
     @torch.inference_mode()
     def draw(self, watch: Watch | None = None) -> NDArray[np.float64]:
         """Posterior samples `[samples, rows, columns]`; observed entries are repeated as they are.
 
         Args:
-            watch: Called with (work done, work in all, state now) at every denoiser step; may raise to stop.
+            watch: Called with (work done, work in all, snapshot) at every denoiser step, where `snapshot()` gives the
+                samples as they are now, NaN where nothing is yet known of a cell; may raise to stop.
         """
         noise = noise_of(self.sampling, self.samples)
         tiles = TiledNoise(noise.at("prior"), len(self.values))
-        out = torch.where(self.present, self.values, 0.0).expand(self.samples, -1, -1).clone()
-        open_windows = [k for k, w in enumerate(self.windows) if bool(self._missing(w).any())]
-        holes = ~self.present
-        for w in (self.windows[k] for k in open_windows):
-            out[..., w.keep_from : w.keep_to] *= self.present[:, w.keep_from : w.keep_to]
-        done, total = 0.0, float(max(1, len(open_windows) * self.sampling.steps))
-        for first in range(0, len(open_windows), WINDOWS_READ_AT_ONCE):
-            group = open_windows[first : first + WINDOWS_READ_AT_ONCE]
-            a = self._window_anchors([self.windows[k] for k in group])
-            with self._autocast():
-                memory = self.model.read(_to(a, self.device))
-            for i, k in enumerate(group):
-                w = self.windows[k]
+        out = torch.zeros(self.samples, *self.values.shape)
+        touched = torch.zeros(self.rows, dtype=torch.bool)
+        todo = [w for w in self.windows if bool(self._missing(w).any())]
+        total = float(max(1, len(todo) * self.sampling.steps))
+        weight_of = dict(zip(self.windows, self.weights, strict=True))
+
+        def current(w: Window, a: Anchors, state: Tensor, target: Tensor) -> None:
+            inner = slice(w.keep_from - w.begin, w.keep_to - w.begin)
+            target[: len(state), :, w.keep_from : w.keep_to] += weight_of[w] * a.restore(state)[..., inner]
+
+        for first in range(0, len(todo), WINDOWS_READ_AT_ONCE):
+            group = todo[first : first + WINDOWS_READ_AT_ONCE]
+            several = self._window_anchors(group)
+            with _autocast(self.device):
+                memory = self.model.read(_to(several, self.device))
+            for i, w in enumerate(group):
+                a, base = _take(several, i), (first + i) * self.sampling.steps
+
+                def report(step: int, state: Tensor, w: Window = w, a: Anchors = a, base: int = base) -> None:
+                    if watch is None:
+                        return
+
+                    def snapshot() -> NDArray[np.float64]:
+                        now, known = out[: len(state)].clone(), touched.clone()
+                        current(w, a, state.float().cpu(), now)
+                        known[w.keep_from : w.keep_to] = True
+                        now = torch.where(self.present, self.values, torch.where(known, now, torch.nan))
+                        return self.units.restore(now)
+
+                    watch(base + step, total, snapshot)
+
                 prior = tiles.rows(w.begin, self.model.window)
-                one = _take(a, i)
-
-                def report(step: int, state: Tensor, base: float = done) -> None:
-                    if watch is not None:
-                        watch(base + step, total, state)
-
-                state = self._walk(memory[i], self._missing(w), prior, noise.at("window", w.begin), report)
-                done += self.sampling.steps
-                inner = slice(w.keep_from - w.begin, w.keep_to - w.begin)
-                drawn = one.restore(state)[..., inner] * holes[:, w.keep_from : w.keep_to]
-                out[..., w.keep_from : w.keep_to] += self.weights[k] * drawn
-        return self._restore(out)
-
-    def _walk(
-        self, memory: Tensor, where: Tensor, prior: Tensor, noise: Noise, report: Callable[[int, Tensor], None]
-    ) -> Tensor:
-        """One window: `[samples, columns, window]` from prior noise to the model's clean state."""
-        per_sample = memory.shape[0] * memory.shape[1]
-        size = max(1, TOKENS_AT_ONCE // per_sample)
-        where = where.to(self.device)
-        pieces = []
-        for low in range(0, self.samples, size):
-            index = range(low, min(self.samples, low + size))
-            many = where.expand(len(index), -1, -1)
-            cond = {"memory": memory.expand(len(index), *memory.shape), "where": many}
-            f = self.model.denoiser(many).given(cond)
-            x = prior[index.start : index.stop].to(self.device) * many
-            grid = grid_of(self.sampling, f.process.schedule)
-            x = x * f.process.schedule(grid[0])[1]
-            share = len(index) / self.samples
-            with self._autocast():
+                where = self._missing(w)[None]
                 try:
-                    for step in sample(f, solver_of(self.sampling), x, grid, noise.take(index)):
-                        x = step.x
-                        report(round(low / self.samples * self.sampling.steps + share * step.index), x)
+                    state = denoise(
+                        self.model,
+                        memory[i : i + 1],
+                        where,
+                        prior,
+                        noise.at("window", w.begin),
+                        self.sampling,
+                        report,
+                    )
                 except NotFinite as error:
-                    raise BadInput("table", f"sampling broke down ({error}); look for extreme values") from None
-            pieces.append(x.float().cpu())
-        return torch.cat(pieces)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16)
-
-    def _restore(self, out: Tensor) -> NDArray[np.float64]:
-        """Back to the table's units; values never seen below zero are not put there."""
-        values = out.permute(0, 2, 1).numpy() * self.unit + self.centre
-        return np.maximum(values, self.floor).astype(np.float64)
+                    raise BadInput(
+                        "table", f"sampling broke down ({error}); look for extreme values"
+                    ) from None
+                current(w, a, state, out)
+                touched[w.keep_from : w.keep_to] = True
+        return self.units.restore(torch.where(self.present, self.values, out))
 
 
 def _take(a: Anchors, i: int) -> Anchors:

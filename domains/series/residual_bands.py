@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from domains.series.column_statistics import column_scale
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -183,6 +185,7 @@ def residual_spread(folds: list[tuple[Array, Array, Mask]]) -> Spread:
     """
     error, distance, known = (np.concatenate(parts) for parts in zip(*folds, strict=True))
     half = np.random.default_rng(0).random(known.shape) < 0.5
+    scale = column_scale(np.where(known, error, np.nan))
     best: tuple[float, bool, bool] | None = None
     for binned in (False, True):
         for heavy in (False, True):
@@ -190,9 +193,8 @@ def residual_spread(folds: list[tuple[Array, Array, Mask]]) -> Spread:
             for fitted_on in (half, ~half):
                 spread = fit_spread(error, distance, known & fitted_on, binned=binned, heavy=heavy)
                 judged = known & ~fitted_on
-                scale = np.nanstd(np.where(known, error, np.nan), axis=0)
                 score = gaussian_crps(np.zeros_like(error), spread(distance), np.where(judged, error, 0.0))
-                total += float((score / np.where(scale > 0, scale, 1.0))[judged].sum())
+                total += float((score / scale)[judged].sum())
             if best is None or total < best[0]:
                 best = (total, binned, heavy)
     assert best is not None

@@ -25,6 +25,8 @@ from domains.series.times import TimeFormat, Times, infer_step
 _CHUNK_ROWS = 4096
 _SENTINELS = (-99.0, -99.9, -99.99, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0)
 _SHOWN_NAMES = 12
+# From this share of numbers on, a column with text in it is a mistake rather than one of labels.
+_MIXED_SHARE = 0.2
 _FORMATS = {
     "zip": "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV",
     "ole": "an old Excel workbook; save the sheet as CSV",
@@ -106,7 +108,7 @@ def read_table(
     if kind == "parquet":
         return _read_parquet(path, time_column or None, limits)
     if kind != "text":
-        what = _FORMATS.get(kind, f"a file of type {kind}; give a CSV or Parquet file")
+        what = _FORMATS.get(kind, f"of type {kind}; give a CSV or Parquet file")
         raise BadInput("table", f"the file is {what}")
     return _read_text(read_bounded(path, limits.bytes, "table"), time_column or None, limits)
 
@@ -138,7 +140,7 @@ def _read_text(data: bytes, time_column: str | None, limits: TableLimits) -> Ser
         if _is_numeric(parser):
             _refuse_infinite(name, parser, raw)
             positions.append(position)
-        elif parser.numbers and parser.numbers >= parser.texts:
+        elif parser.numbers >= _MIXED_SHARE * (parser.numbers + parser.texts) > 0:
             raise _mixed(name, parser, raw)
         elif parser.texts:
             texts.append(name)

@@ -37,6 +37,7 @@ _LIKELY = frozenset(
         "yyyymmdd",
     )
 )
+_FIRST_ROWS = 200
 _UNIT = re.compile(r"\s*[\[(][^\])]*[\])]\s*$")
 
 
@@ -47,13 +48,13 @@ class Candidate:
     Attributes:
         name: Its name.
         numbers: Its cells as numbers, float64 [T] with NaN where one is missing; None where one is neither.
-        texts: Gives its cells as texts, [T].
+        texts: Gives its cells as texts, [T], or with a number of rows the first of them.
         times: Its cells as times where the file states that they are; else None.
     """
 
     name: str
     numbers: NDArray[np.float64] | None
-    texts: Callable[[], list[str]]
+    texts: Callable[..., list[str]]
     times: pd.DatetimeIndex | None = None
 
     @property
@@ -165,6 +166,8 @@ def _read(candidate: Candidate, position: int, *, wanted: bool) -> TimeAxis | No
     if candidate.times is not None:
         return TimeAxis(position, candidate.name, candidate.times, _plain_format(candidate.times))
     if candidate.numbers is None:
+        if parse_times(candidate.texts(_FIRST_ROWS)) is None:
+            return None
         parsed = parse_times(candidate.texts())
         # A few bad cells are an error that is worth telling; more, and the column is text.
         if parsed is None or parsed.unreadable > (0.5 if wanted else 0.1):

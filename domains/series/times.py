@@ -291,7 +291,7 @@ def _calendar_step(times: pd.DatetimeIndex) -> Step:
             words = _months(count)
             note = "" if np.all(months == count) else f"some rows are missing: the step is not always {words}"
             return _offset_step(times, calendar, words, note)
-    weekdays = times.dayofweek
+    weekdays = times.day_of_week
     if step == pd.Timedelta(days=1) and len(times) >= 10 and bool((weekdays < 5).all()):
         expected = np.where(weekdays[:-1] == 4, 3, 1) * (
             np.timedelta64(1, "D") // np.timedelta64(1, times.unit)

@@ -26,7 +26,9 @@ class Stream(Protocol):
         ...
 
 
-def batch_loss(model: SeriesModel, batch: dict[str, np.ndarray], noise_seed: int, draws: int, device: str) -> Tensor:
+def batch_loss(
+    model: SeriesModel, batch: dict[str, np.ndarray], noise_seed: int, draws: int, device: str
+) -> Tensor:
     """Mean denoising loss of a batch over its hidden entries, a scalar.
 
     The encoder reads each window once; the decoder sees it at `draws` noise levels.
@@ -60,14 +62,17 @@ def batch_loss(model: SeriesModel, batch: dict[str, np.ndarray], noise_seed: int
     return losses.sum() * where[0].numel() / where.sum().clamp_min(1.0)
 
 
-
 # The built-in model's configuration; `--set key=value` changes any of it.
 DEFAULTS: dict[str, Any] = {
     "width": 128, "heads": 4, "expansion": 3, "encoder_layers": 4, "decoder_layers": 2, "patch": 4,
     "window": 192, "context": 768, "budget": 96, "draws": 2, "real_share": 0.4,
     "minutes": 170.0, "steps": 1_000_000, "learning_rate": 1.5e-3, "warmup": 300, "average": 0.999,
     "clip": 1.0, "weight_decay": 0.01, "bfloat16": True, "seed": 0, "log_every": 50, "save_minutes": 2.0,
-    "threads": 0, "processes": 1,
+    "judge_minutes": 20.0, "threads": 0, "processes": 1,
+}  # fmt: skip
+# What differs when a person's table is fine-tuned on.
+FINE_TUNING: dict[str, Any] = {
+    "minutes": 10.0, "learning_rate": 4e-4, "warmup": 50, "average": 0.99, "judge_minutes": 5.0,
 }  # fmt: skip
 
 
@@ -90,7 +95,9 @@ def parse_settings(given: dict[str, str], defaults: dict[str, Any]) -> dict[str,
                 if not math.isfinite(settings[key]) or settings[key] < 0:
                     raise ValueError
         except (KeyError, ValueError):
-            raise BadInput("set", f"{key} must be a {kind.__name__} that is not negative, not {text!r}") from None
+            raise BadInput(
+                "set", f"{key} must be a {kind.__name__} that is not negative, not {text!r}"
+            ) from None
     return settings
 
 

@@ -37,7 +37,7 @@ def plan(rows: int, window: int, context: int, overlap: int) -> list[Window]:
     A table shorter than a window gets one that begins at its first row.
     """
     last = max(0, rows - window)
-    begins = list(range(0, last, window - overlap)) + [last]
+    begins = [*range(0, last, window - overlap), last]
     out = []
     for k, begin in enumerate(begins):
         middle = begin + window // 2

@@ -23,7 +23,7 @@ from apps.cli.main import COMMANDS, main
 from apps.cli.run import build_request
 from domains.common import models
 from domains.common.errors import Cancelled, MissingLibrary
-from domains.common.models import file_sha256
+from core.files import file_sha256
 from domains.common.task import TASKS, Sampling, Task
 from domains.registry import all_tasks
 
@@ -266,6 +266,13 @@ def test_train_hands_over_what_was_said(
     assert main(["train", "tiny", *words, "--out", str(tmp_path / "model")]) == 0
     assert said == [(data, {"steps": "5", "rate": "1e-3", "name": "a=b"}, True, "cpu", tmp_path / "model")]
     assert str(tmp_path / "model") in capsys.readouterr().out
+
+    def interrupted(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    module.train = interrupted  # type: ignore[attr-defined]
+    assert main(["train", "tiny", "--device", "cpu", "--out", str(tmp_path / "model")]) == 130
+    assert capsys.readouterr().err == "cancelled: go on from the last checkpoint with --resume\n"
 
 
 def test_eval_prints_and_writes_the_table(

@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from apps.cli.main import main
-from domains.common.models import file_sha256
+from core.files import file_sha256
+from domains.common.models import builtin_models
+from domains.common.recipe_files import recipe_sidecar
 from domains.common.task import Task
 
 Capture = pytest.CaptureFixture[str]
@@ -175,3 +178,30 @@ def test_a_model_is_known_by_its_weights(walk_task: Task, tmp_path: Path, capsys
         "error: model: the model 'tuned' is not there; name its folder with"
     )
     assert main(["replay", str(out), "--model", str(tmp_path / "moved")]) == 0
+
+
+@pytest.mark.parametrize("name", ["completed.csv", "plot.png", "quantiles.parquet"])
+def test_the_series_task_reproduces(filled: Path, tmp_path: Path, name: str, capsys: Capture) -> None:
+    alone = tmp_path / "alone" / name
+    alone.parent.mkdir()
+    shutil.copy(filled / name, alone)
+    if name == "completed.csv":  # a table holds no recipe: the one beside it serves
+        shutil.copy(recipe_sidecar(filled / name), recipe_sidecar(alone))
+    shutil.copy(filled.parent / "table.csv", tmp_path / "table.csv")  # in the working directory
+    assert main(["replay", str(alone)]) == 0
+    assert capsys.readouterr().out.endswith("reproduces\n")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of `series.impute` on a small table, which lies beside their folder."""
+    for library in ("torch", "pandas", "pyarrow"):
+        pytest.importorskip(library, reason="the series extra is not installed")
+    if "series-base" not in builtin_models():
+        pytest.skip("the model series-base is not installed")
+    folder = tmp_path_factory.mktemp("series")
+    rows = [f"{i},{'' if i % 5 == 2 else round(np.sin(i / 3) + i / 50, 3)}" for i in range(64)]
+    (folder / "table.csv").write_text("hour,level\n" + "\n".join(rows) + "\n", "utf-8")
+    arguments = ["--table", str(folder / "table.csv"), "--samples", "4", "--steps", "2"]
+    assert main(["run", "series.impute", *arguments, "--seed", "5", "--out", str(folder / "out")]) == 0
+    return folder / "out"

@@ -38,8 +38,11 @@ window.langevin = (() => {
     const id = element.querySelector("[data-job]")?.dataset.job;
     if (!id) return;
     const url = new URL(location.href);
+    const fresh = url.searchParams.get("job") !== id;
     url.searchParams.set("job", id);
     history.replaceState(history.state, "", url);
+    // In one column the answer lies below the button that was just pressed.
+    if (fresh && settled && innerWidth <= 900) element.scrollIntoView({ block: "start", behavior: "smooth" });
   }
 
   async function copy(button) {
@@ -51,6 +54,34 @@ window.langevin = (() => {
       button.textContent = "The browser refused";
     }
     setTimeout(() => { button.textContent = words; }, 1600);
+  }
+
+  // Walks through the recorded frames, blending each into the next; a still for those who prefer reduced motion.
+  function film(element) {
+    const figure = element.querySelector("[data-film]");
+    if (!figure || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    const { x, frames } = JSON.parse(figure.dataset.film);
+    const paths = [...figure.querySelectorAll(".made")];
+    const step = figure.querySelector(".step");
+    const last = frames.length - 1;
+    const seconds = 9, rest = 5;
+    let begun = null;
+    function draw(at) {
+      const frame = Math.min(Math.floor(at), last - 1), share = at - frame;
+      paths.forEach((path, sample) => {
+        const a = frames[frame][sample], b = frames[frame + 1][sample];
+        path.setAttribute("d", "M" + x.map((left, i) => `${left} ${(a[i] + share * (b[i] - a[i])).toFixed(1)}`).join("L"));
+      });
+      step.textContent = `step ${Math.round(at) + 1} of ${last + 1}`;
+    }
+    function tick(now) {
+      if (!figure.isConnected) return;
+      begun ??= now;
+      const at = ((now - begun) / 1000) % (seconds + rest);
+      if (figure.checkVisibility()) draw(last * Math.min(1, at / seconds));
+      requestAnimationFrame(tick);
+    }
+    requestAnimationFrame(tick);
   }
 
   document.addEventListener("click", (event) => {
@@ -72,5 +103,5 @@ window.langevin = (() => {
     if (chosen) theme(chosen);
   });
 
-  return { address, job, ready, theme };
+  return { address, film, job, ready };
 })();

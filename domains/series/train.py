@@ -1,0 +1,267 @@
+"""`launch.py train series-base`: the built-in model from scratch, or fine-tuned on a person's own table."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from core.checkpoint import save_model
+from core.training.trainer import Trainer
+from domains.common.errors import BadInput
+from domains.common.training_report import accelerator, append_row, in_processes, plot_loss
+from domains.series.corpus import Source, real_sources
+from domains.series.judge import Case, judge, make_cases, sample_sheet
+from domains.series.model import SeriesModel, new_model
+from domains.series.posterior import series_model
+from domains.series.stream import TrainingStream
+from domains.series.table import read_table
+from domains.series.training import (
+    DEFAULTS,
+    FINE_TUNING,
+    batch_loss,
+    model_config,
+    parse_settings,
+    trainer_settings,
+)
+
+Told = Callable[..., None]
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "timeseries"
+# Data without a stated licence is not trained on.
+LEFT_OUT = ("exchange",)
+NOISE_STRIDE = 1_000_003
+
+
+@dataclass(frozen=True)
+class TableStream(TrainingStream):
+    """Batches from one table, all its columns in place, for fine-tuning.
+
+    Attributes:
+        table: Float32 `[columns, rows]`, NaN where missing.
+    """
+
+    table: Any = None
+
+    def _draw_columns(self, rng: np.random.Generator) -> int:
+        return min(len(self.table), self.max_columns)
+
+    def _draw_values(
+        self, rng: np.random.Generator, items: int, columns: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        values = np.full((items, columns, self.context), np.nan, np.float32)
+        rows = self.table.shape[1]
+        for item in range(items):
+            chosen = np.arange(columns)
+            if columns < len(self.table):
+                chosen = np.sort(rng.permutation(len(self.table))[:columns])
+            first = int(rng.integers(0, max(1, rows - self.context + 1)))
+            piece = self.table[chosen, first : first + self.context]
+            values[item, :, : piece.shape[1]] = piece
+        return values, np.ones((items, columns), bool)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a training process needs, so that several can be started alike."""
+
+    stream: TrainingStream
+    cases: list[Case]
+    settings: dict[str, Any]
+    base: str | None
+    card: dict[str, Any]
+    resume: bool
+    device: str
+    out: Path
+
+
+def train(
+    data: Path | None, settings: dict[str, str], resume: bool, device: str, out: Path, told: Told
+) -> None:
+    """Trains `series-base` into a model folder.
+
+    Args:
+        data: None or a folder for the built-in training mix; a CSV or Parquet table to fine-tune on it.
+        settings: `--set` texts; see `training.DEFAULTS`.
+        resume: Go on from the state in `out`.
+        device: `cpu` or `cuda`.
+        out: Folder for state, samples, metrics, and the finished model.
+        told: Called with (done, total, message).
+
+    Raises:
+        BadInput: For a table or a setting that cannot be used.
+    """
+    if (out / "state.safetensors").exists() and not resume:
+        raise BadInput("out", "holds a training run; add --resume to go on with it, or choose another folder")
+    if data is not None and data.is_file():
+        job = _fine_tuning(data, settings, resume, device, out)
+    else:
+        job = _from_scratch(data, settings, resume, device, out)
+    out.mkdir(parents=True, exist_ok=True)
+    in_processes(_train, (job, told), job.settings["processes"], device)
+
+
+def _from_scratch(data: Path | None, given: dict[str, str], resume: bool, device: str, out: Path) -> Job:
+    settings = parse_settings(given, DEFAULTS)
+    folder = data or DATA
+    if not folder.is_dir():
+        raise BadInput(
+            "data", "the training data is not there; name its folder, or a table of yours to fine-tune on"
+        )
+    folder = folder / "timeseries" if (folder / "timeseries").is_dir() else folder
+    sources = [s for s in real_sources(folder) if s.group not in LEFT_OUT]
+    stream = TrainingStream(
+        seed=settings["seed"],
+        budget=settings["budget"],
+        context=settings["context"],
+        window=settings["window"],
+        sources=sources,
+        real_share=settings["real_share"],
+    )
+    aside = [
+        s for s in real_sources(folder, "validation") if s.group not in LEFT_OUT and len(s.values) >= 200
+    ]
+    rng = np.random.default_rng(1)
+    tables = []
+    for source in [aside[i] for i in rng.permutation(len(aside))[:10]]:
+        first = int(rng.integers(0, max(1, len(source.values) - settings["context"] + 1)))
+        piece = source.values[first : first + settings["context"], :8]
+        tables.append((source.name, piece[:, np.isfinite(piece).sum(axis=0) > 20]))
+    card = {
+        "data": _provenance(sources),
+        "real_share": settings["real_share"],
+        "limits": "Evenly spaced rows; seasons of up to 384 rows; no calendar, so holidays are unknown to it.",
+    }
+    cases = make_cases([t for t in tables if t[1].shape[1]])
+    return Job(stream, cases, settings, None, card, resume, device, out)
+
+
+def _fine_tuning(data: Path, given: dict[str, str], resume: bool, device: str, out: Path) -> Job:
+    settings = parse_settings(given, {**DEFAULTS, **FINE_TUNING})
+    table = read_table(data)
+    rows = len(table.values)
+    aside = max(1, rows // 10)
+    if rows - aside < 64:
+        raise BadInput("data", f"{rows} rows are too few to fine-tune on; give at least 72")
+    base = series_model(None)
+    config = base.card["model"]["config"]
+    same = ("window", "patch", "width", "heads", "expansion", "encoder_layers", "decoder_layers")
+    changed = [k for k in same if k in given and settings[k] != config[k]]
+    if changed:
+        raise BadInput("set", f"{changed[0]} is fixed by the built-in model that is fine-tuned; leave it out")
+    settings |= {k: config[k] for k in same} | {"context": base.context}
+    # Float64 centring first, as when sampling; the stream's normalisation does the rest.
+    values = table.values - np.nanmedian(table.values, axis=0)
+    stream = TableStream(
+        seed=settings["seed"],
+        budget=settings["budget"],
+        context=settings["context"],
+        window=settings["window"],
+        table=values[: rows - aside].T.astype(np.float32),
+        short_share=0.02,
+        max_columns=16,
+    )
+    ends = [values[max(0, rows - aside - 300) :], values[rows - min(rows, 768) :]]
+    cases = make_cases([(data.name, ends[k % 2]) for k in range(4)])
+    card = {
+        "data": [{"name": data.name, "rows": rows, "columns": len(table.columns)}],
+        "fine_tuned_from": "series-base",
+    }
+    return Job(stream, cases, settings, "series-base", card, resume, device, out)
+
+
+def _provenance(sources: list[Source]) -> list[dict[str, Any]]:
+    files: dict[str, dict[str, Any]] = {}
+    for source in sources:
+        entry = files.setdefault(
+            source.sha256,
+            {"group": source.group, "licence": source.licence, "sha256": source.sha256, "tables": 0},
+        )
+        entry["tables"] += 1
+    made = {"group": "synthetic", "licence": "this project's own", "tables": "endless"}
+    return [made, *files.values()]
+
+
+def _train(job: Job, told: Told) -> None:
+    settings = job.settings
+    if settings["threads"]:
+        torch.set_num_threads(settings["threads"])
+    torch.manual_seed(settings["seed"])
+    joined = accelerator(settings["processes"], job.device)
+    rank, ranks = (0, 1) if joined is None else (joined.process_index, joined.num_processes)
+    model = new_model(model_config(settings))
+    if job.base is not None:
+        model.network.load_state_dict(series_model(job.base).network.state_dict())
+    model.network.to(job.device)
+
+    def loss(step: int) -> torch.Tensor:
+        address = step * ranks + rank
+        seed = settings["seed"] * NOISE_STRIDE + address
+        return batch_loss(model, job.stream.batch_at(address), seed, settings["draws"], job.device)
+
+    trainer = Trainer(model.network, loss, trainer_settings(settings), job.out, joined)
+    if job.resume and not trainer.resume():
+        raise BadInput("resume", "there is no training state in the folder; leave --resume out to begin")
+    judged, judged_step = time.monotonic(), -1
+    last: dict[str, float] = {}
+    for progress in trainer.run():
+        told(progress.share, 1.0, f"step {progress.step}, loss {progress.loss:.3f}")
+        if trainer.leading and time.monotonic() - judged > 60 * settings["judge_minutes"]:
+            last = _judge(job, model, trainer)
+            judged, judged_step = time.monotonic(), trainer.step
+            told(progress.share, 1.0, f"CRPS {last['crps']:.4f}, anchors alone {last['anchor_crps']:.4f}")
+    if trainer.leading:
+        last = last if judged_step == trainer.step else _judge(job, model, trainer)
+        _publish(job, trainer, last)
+
+
+def _averaged(model: SeriesModel, trainer: Trainer) -> nn.Module:
+    twin = new_model(model.config).network
+    twin.load_state_dict(trainer.average.values)
+    return twin.to(trainer.device).eval().requires_grad_(False)
+
+
+def _judge(job: Job, model: SeriesModel, trainer: Trainer) -> dict[str, float]:
+    scores, drawn = judge(model.with_network(_averaged(model, trainer)), job.cases, job.device)
+    append_row(job.out / "metrics.csv", {"step": trainer.step, "seconds": trainer.seconds, **scores})
+    sample_sheet(job.cases, drawn, job.out / "samples.png")
+    plot_loss(job.out)
+    return scores
+
+
+def _publish(job: Job, trainer: Trainer, scores: dict[str, float]) -> None:
+    """Writes the averaged weights and their card."""
+    command = "launch.py train series-base" + "".join(
+        f" --set {k}={v}" for k, v in sorted(job.settings.items()) if DEFAULTS.get(k) != v
+    )
+    card = {
+        "name": "series-base" if job.base is None else job.out.name,
+        "summary": "Fills gaps and forecasts tables of evenly spaced rows, of any columns, zero-shot.",
+        "model": model_config(job.settings),
+        **job.card,
+        "training": {
+            "command": command,
+            "steps": trainer.step,
+            "minutes": round(trainer.seconds / 60, 1),
+            "processes": job.settings["processes"],
+            "threads": torch.get_num_threads(),
+            "machine": f"{platform.machine()}, {job.device}",
+            "torch": torch.__version__,
+            "date": date.today().isoformat(),
+        },
+        "validation": {
+            "what": "tables kept aside; CRPS in column standard deviations; the anchors are the trivial baseline",
+            **{k: round(v, 5) for k, v in scores.items()},
+        },
+        "paper": "after CSDI (Tashiro et al. 2021) and TimeGrad (Rasul et al. 2021)",
+        "licence": "Apache-2.0",
+    }
+    save_model(job.out, dict(trainer.average.values), card, torch.bfloat16)

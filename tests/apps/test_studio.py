@@ -1,0 +1,387 @@
+"""The studio without a browser: panels as views of jobs, endpoints, examples, and what its import costs."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from apps.engine.jobs import Engine, Job, JobState
+from apps.engine.validation import make_request
+from apps.studio import answer, film, gallery, uploads
+from apps.studio.api import endpoint
+from apps.studio.app import Studio
+from apps.studio.estimate import Costs, work
+from apps.studio.figures import plot_data
+from apps.studio.forms import fill_form
+from apps.studio.panel import Panel
+from domains.common.errors import BadInput
+from domains.common.models import find_model
+from domains.common.task import Run, Task
+from domains.registry import all_tasks
+
+
+@pytest.fixture(autouse=True)
+def upload_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """gradio's folder for uploads, for the time of a test."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = Engine(tmp_path / "jobs")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def panel(walk_task: Task, engine: Engine) -> Panel:
+    """The panel of `demo.walk`, on a page of its own."""
+    return Studio(engine, [walk_task]).panels["demo.walk"]
+
+
+def values(panel: Panel, **request: Any) -> list[Any]:
+    return fill_form(panel.fields, request)
+
+
+def watch(panel: Panel, job_id: str | None) -> list[dict[Any, Any]]:
+    async def collect() -> list[dict[Any, Any]]:
+        return [updates async for updates in panel.watch(job_id)]
+
+    return asyncio.run(collect())
+
+
+def submit(panel: Panel, **request: Any) -> Job:
+    job = panel.engine.get(panel.submit(*values(panel, **request))[panel.job])
+    assert job is not None
+    return job
+
+
+# ---------------------------------------------------------------- a panel is a view of a job
+
+
+def test_a_task_declared_anywhere_gets_a_usable_tab(panel: Panel) -> None:
+    job = submit(panel, length=8, sampling={"steps": 3, "seed": 5})
+    assert job.wait(20)
+    assert (job.state, job.request.length, job.request.sampling.seed) == (JobState.DONE, 8, 5)
+    last = watch(panel, job.id)[-1]
+    assert 'data-state="done"' in last[panel.status] and "seed 5" in last[panel.status]
+    assert "walk.csv" in last[panel.details] and "result.json" in last[panel.details]
+    assert last[panel.run]["visible"] and not last[panel.cancel]["visible"]
+
+
+def test_a_run_is_shown_step_by_step(panel: Panel, hooks: list[Any]) -> None:
+    hooks.append(lambda run, step: time.sleep(0.15))
+    job = submit(panel, length=8, sampling={"steps": 6})
+    seen = watch(panel, job.id)
+    lines = [updates[panel.status] for updates in seen if panel.status in updates]
+    assert any("step 3 of 6" in line for line in lines)
+    assert any("s left" in line for line in lines)
+    assert 'role="progressbar"' in lines[1]
+    plots = [updates[panel.plot] for updates in seen if updates.get(panel.plot) is not None]
+    assert len(json.loads(plots[0].plot)["data"][0]["y"]) == 8
+    assert 'data-state="done"' in lines[-1]
+
+
+def test_cancelling_stops_within_the_step_and_outlives_the_page(panel: Panel, hooks: list[Any]) -> None:
+    steps: list[int] = []
+
+    def slow(run: Run, step: int) -> None:
+        steps.append(step)
+        time.sleep(0.2)
+
+    hooks.append(slow)
+    job = submit(panel, sampling={"steps": 500})
+
+    async def leave_early() -> None:
+        shown = panel.watch(job.id)
+        async for _ in shown:
+            if len(steps) >= 2:
+                break
+        await shown.aclose()  # the page is closed
+
+    asyncio.run(leave_early())
+    assert job.state is JobState.RUNNING
+    at = len(steps)
+    assert "Stopping" in panel.stop(job.id)[panel.status]
+    assert job.wait(5)
+    assert len(steps) <= at + 1
+    assert job.state is JobState.CANCELLED
+    last = watch(panel, job.id)[-1]
+    assert 'data-state="cancelled"' in last[panel.status]
+    assert not list(panel.engine.root.rglob("*.csv"))
+
+
+def test_a_fault_is_shown_at_its_field(panel: Panel) -> None:
+    updates = panel.submit(*values(panel, length=1))
+    assert panel.job not in updates
+    assert "Length must be a whole number from 2 to 1000, not 1" in updates[panel.faults["length"]]["value"]
+    assert not updates[panel.faults["drift"]]["visible"]
+    folded = panel.submit(*values(panel, sampling={"steps": float("nan")}))
+    assert "finite" in folded[panel.faults["sampling.steps"]]["value"]
+    assert folded[panel.groups["sampling"]]["open"]
+
+
+def test_a_fault_found_while_running_is_shown_at_its_field(panel: Panel, numbers: Path) -> None:
+    numbers.write_text("one\n<b>two</b>\n")
+    job = submit(panel, table=str(numbers))
+    assert job.wait(20)
+    last = watch(panel, job.id)[-1]
+    assert "holds something that is no number" in last[panel.faults["table"]]["value"]
+    assert 'data-state="failed"' in last[panel.status]
+    assert last[panel.run]["visible"] and last[panel.details] == ""
+
+
+def test_a_crash_is_one_sentence_without_a_traceback(panel: Panel, hooks: list[Any]) -> None:
+    def crash(run: Run, step: int) -> None:
+        raise RuntimeError("the <i>walker</i> fell")
+
+    hooks.append(crash)
+    job = submit(panel)
+    assert job.wait(20)
+    line = watch(panel, job.id)[-1][panel.status]
+    assert "the &lt;i&gt;walker&lt;/i&gt; fell" in line and "Traceback" not in line
+
+
+def test_an_input_is_kept_from_gradios_housekeeping(panel: Panel, numbers: Path, hooks: list[Any]) -> None:
+    """gradio touches and removes its copies of uploads, also while a job reads them."""
+    uploaded = Path(uploads.into_cache(numbers))
+    hooks.append(lambda run, step: uploaded.unlink(missing_ok=True))
+    job = submit(panel, table=str(uploaded))
+    assert job.wait(20)
+    assert job.state is JobState.DONE
+    assert job.request.table.name == "numbers.csv"
+    filled = panel.fill(job.request.model_dump(mode="json"))
+    assert Path(filled[panel.inputs[0]]).read_bytes() == numbers.read_bytes()
+
+
+def test_coming_back_to_an_address_shows_its_job(panel: Panel) -> None:
+    job = submit(panel, length=8)
+    assert job.wait(20)
+
+    def arrive(**query: str) -> dict[Any, Any]:
+        request = gr.Request(query_params={"tab": "demo", "task": "walk", **query})
+        return panel.arrive(None, request)
+
+    back = arrive(job=job.id)
+    assert back[panel.job] == job.id
+    assert 8 in [back[item] for item in panel.inputs]
+    assert panel.job not in arrive(job="0" * 32)
+    assert "No longer kept" in arrive(job="0" * 32)[panel.status]
+    assert "Nothing yet" in arrive()[panel.status]
+    assert "No longer kept" in watch(panel, "0" * 32)[-1][panel.status]
+
+
+def test_missing_libraries_disable_the_button_and_say_what_to_install(
+    walk_task: Task, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.studio.panel.missing_libraries", lambda task: ["rdkit"])
+    shown = Studio(engine, [walk_task]).panels["demo.walk"]
+    assert not shown.run.interactive
+    assert "rdkit" in shown.fault.value and "langevin[series]" in unescape(shown.fault.value)
+
+
+# ---------------------------------------------------------------- words, costs, figures
+
+
+def test_the_button_tells_the_cost_once_it_is_known(panel: Panel) -> None:
+    assert panel.label(*values(panel, length=10))["value"] == "Walk"
+    job = submit(panel, length=10)
+    assert job.wait(20) and job.result is not None
+    watch(panel, job.id)
+    panel.costs.measured["demo.walk"] = 60 / work(job.request)
+    assert panel.label(*values(panel, length=10))["value"] == "Walk · about 60 s"
+    assert panel.label(*values(panel, length=30))["value"] == "Walk · about 3 min"
+    assert panel.label(*values(panel, length=-1))["value"] == "Walk"
+
+
+def test_work_counts_what_makes_a_run_longer(walk_task: Task, numbers: Path) -> None:
+    def of(**fields: Any) -> float:
+        return work(make_request(walk_task, fields))
+
+    assert of(length=40) == 2 * of(length=20)
+    assert of(steps=30) == 3 * of(steps=10)
+    assert of(solver="heun") == 2 * of()
+    assert of(guidance=2.0) == 2 * of()
+    assert of(gaps=True) == of()
+    assert of(table=str(numbers)) == 6 * of()
+
+
+def test_a_measured_cost_counts_once_and_replaces_a_supposed_one(panel: Panel) -> None:
+    job = submit(panel)
+    assert job.wait(20) and job.result is not None
+    costs = Costs()
+    costs.suppose("demo.walk", 1e6, 1.0)
+    for _ in range(3):
+        costs.record(job)
+    assert costs.estimate("demo.walk", job.request) == pytest.approx(job.result.seconds)
+
+
+def test_the_command_runs_what_the_page_ran(walk_task: Task, engine: Engine, numbers: Path) -> None:
+    request = make_request(
+        walk_task, {"table": str(numbers), "length": 9, "gaps": True, "color": "dark red", "seed": 3}
+    )
+    job = engine.submit(walk_task, request)
+    assert job.wait(20) and job.result is not None
+    line = answer.command(walk_task, job.result.recipe.request)
+    assert line.startswith("python launch.py run demo.walk ") and line.endswith(" --out results")
+    for part in ("--table numbers.csv", "--length 9", "--gaps true", "--color 'dark red'", "--seed 3"):
+        assert part in line
+    assert "--steps" not in line and "--drift" not in line
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.04, "0.1 s"), (0.4, "0.4 s"), (6.2, "6 s"), (89, "89 s"), (200, "3 min"), (9000, "2.5 h")],
+)
+def test_durations(value: float, words: str) -> None:
+    assert answer.seconds(value) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (2284, "2\u202f284"),
+        (0.123456, "0.1235"),
+        (3.0, "3"),
+        ("yes", "yes"),
+        (True, "True"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_numbers(value: Any, words: str) -> None:
+    assert answer.number(value) == words
+
+
+def test_a_figure_reaches_the_page_without_nan_and_without_a_colour_of_paper() -> None:
+    figure = {
+        "data": [{"y": np.array([1.0, np.nan, np.inf])}],
+        "layout": {"paper_bgcolor": "white", "width": 900},
+    }
+    sent = json.loads(plot_data(figure).plot)
+    assert sent["data"][0]["y"] == [1.0, None, None]
+    assert sent["layout"]["paper_bgcolor"] == "rgba(0,0,0,0)" and "width" not in sent["layout"]
+    assert sent["config"]["displaylogo"] is False
+
+
+# ---------------------------------------------------------------- endpoints
+
+
+def call(walk_task: Task, engine: Engine, **fields: Any) -> Any:
+    run = endpoint(walk_task, engine)
+    arguments = {
+        name: fields.pop(name, None if item.default is inspect.Parameter.empty else item.default)
+        for name, item in inspect.signature(run).parameters.items()
+    }
+    assert not fields
+    return asyncio.run(run(*arguments.values()))
+
+
+def test_an_endpoint_has_plain_typed_parameters_and_returns_files_and_result(
+    walk_task: Task, engine: Engine
+) -> None:
+    parameters = inspect.signature(endpoint(walk_task, engine)).parameters
+    assert list(parameters)[:2] == ["table", "length"] and {"solver", "steps", "seed"} < set(parameters)
+    files, result = call(walk_task, engine, length=7, seed=2)
+    assert [Path(item["path"]).name for item in files] == ["walk.csv", "walk.png"]
+    assert len(Path(files[0]["path"]).read_text().splitlines()) == 8
+    assert result["task"] == "demo.walk" and result["recipe"]["request"]["sampling"]["seed"] == 2
+    assert result["artifacts"][0] == {
+        "name": "walk.csv",
+        "kind": "table",
+        "sha256": result["artifacts"][0]["sha256"],
+    }
+
+
+def test_an_endpoint_reads_uploaded_files_and_no_others(
+    walk_task: Task, engine: Engine, numbers: Path, upload_folder: Path
+) -> None:
+    meta = {"_type": "gradio.FileData"}
+    uploaded = uploads.into_cache(numbers)
+    _, result = call(walk_task, engine, table={"path": uploaded, "meta": meta})
+    assert result["recipe"]["inputs"]["table"]["name"] == "numbers.csv"
+    link = upload_folder / "link.csv"
+    link.symlink_to(numbers)
+    for path in (str(numbers), "/etc/passwd", f"{upload_folder}/../numbers.csv", str(link), 3):
+        with pytest.raises(gr.Error, match="must be an uploaded file"):
+            call(walk_task, engine, table={"path": path, "meta": meta})
+
+
+def test_an_endpoint_says_in_a_sentence_what_is_wrong(
+    walk_task: Task, engine: Engine, hooks: list[Any]
+) -> None:
+    with pytest.raises(gr.Error, match="length: must be a whole number from 2 to 1000"):
+        call(walk_task, engine, length=1)
+    with pytest.raises(gr.Error, match="drift: must be"):
+        call(walk_task, engine, drift=float("nan"))
+
+    def crash(run: Run, step: int) -> None:
+        raise BadInput("drift", "is too steep here; take a smaller one")
+
+    hooks.append(crash)
+    with pytest.raises(gr.Error, match="drift: is too steep here"):
+        call(walk_task, engine)
+
+
+def test_a_caller_who_gives_up_cancels_the_job(walk_task: Task, engine: Engine, hooks: list[Any]) -> None:
+    hooks.append(lambda run, step: time.sleep(0.1))
+    run = endpoint(walk_task, engine)
+    fields = fill_form(Studio(engine, [walk_task]).panels["demo.walk"].fields, {"sampling": {"steps": 500}})
+
+    async def give_up() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(run(*fields), 0.5)
+
+    asyncio.run(give_up())
+    (job,) = engine.jobs()
+    assert job.wait(5) and job.state is JobState.CANCELLED
+
+
+# ---------------------------------------------------------------- what is stored, and what an import costs
+
+
+@pytest.mark.parametrize("name", list(all_tasks()))
+def test_the_stored_example_was_made_by_the_model_that_is_shipped(name: str) -> None:
+    task = all_tasks()[name]
+    stored = gallery.stored_example(task)
+    assert stored is not None and stored.figure["data"] and stored.metrics
+    assert stored.label in task.examples
+    assert stored.model_sha256 == find_model(task.model).sha256(), "run: python -m apps.studio.gallery"
+
+
+@pytest.mark.parametrize("domain", list(film.RECORDERS))
+def test_the_stored_film_was_made_by_the_model_that_is_shipped(domain: str) -> None:
+    stored = json.loads((film.STORE / f"{domain}.json").read_text("utf-8"))
+    assert stored["model_sha256"] == find_model("series-base").sha256(), "run: python -m apps.studio.gallery"
+    frames = np.array(stored["frames"])
+    assert frames.shape[0] > 10 and frames.shape[2] == len(stored["x"])
+    assert (film.STORE / f"{domain}.json").stat().st_size < 100_000
+
+
+def test_importing_the_studio_loads_no_heavy_library() -> None:
+    code = "import sys, apps.studio.app; print([n for n in sys.argv[1:] if n in sys.modules])"
+    heavy = ["torch", "plotly", "statsmodels", "scipy", "sklearn", "matplotlib"]
+    done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_nothing_of_the_look_comes_from_outside() -> None:
+    from apps.studio import theme
+
+    page = (theme.css() + theme.head() + theme.theme()._get_theme_css()).replace("http://www.w3.org/2000/svg", "")
+    assert "http://" not in page and "https://" not in page and "@import" not in page
+    assert not theme.theme()._stylesheets
