@@ -58,7 +58,7 @@ class Panel:
             f'<div class="task-head"><p>{escape(task.summary)}</p>{model_chip(task)}</div>',
             elem_id=f"{self.slug}_head",
         )
-        with gr.Row(elem_classes=["task-body"], equal_height=False):
+        with gr.Row(elem_id=f"{self.slug}_panel", elem_classes=["task-body"], equal_height=False):
             with gr.Column(elem_classes=["ask"], scale=1, min_width=0):
                 self._build_ask()
             with gr.Column(elem_classes=["answer"], scale=2, min_width=0):

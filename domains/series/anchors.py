@@ -268,7 +268,7 @@ def find_season(y: Tensor, mask: Tensor, longest: int | None = None) -> tuple[Te
     own = power / variance / (pairs + 2.0)
     shared = pooled / (pooled_pairs + 2.0)
     trust = pairs / (pairs + 60.0)
-    lag = torch.arange(3, longest + 1, device=y.device)
+    lag = torch.arange(3, max(3, longest + 1), device=y.device)
     if len(lag) == 0:
         return torch.full_like(mask[..., :1], 3, dtype=torch.int64), torch.zeros_like(mask[..., :1])
     strength = _comb(trust * own + (1 - trust) * shared, lag) + 0.5 * _comb(shared, lag)
