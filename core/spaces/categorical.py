@@ -52,7 +52,7 @@ class Categorical:
     schedule: Schedule = Flow()
 
     def __post_init__(self) -> None:
-        if abs(sum(self.stationary) - 1) > 1e-6 or min(self.stationary) < 0:
+        if not abs(sum(self.stationary) - 1) <= 1e-6 or min(self.stationary) < 0:  # so that NaN is refused too
             raise ValueError("stationary must be probabilities that sum to one")
 
     @property

@@ -225,7 +225,7 @@ def test_sampling_loop_compares_equal_work() -> None:
     pytest.importorskip("diffusers")
     from benchmarks import sampling_loop
 
-    rows = sampling_loop.run(steps=8, batch=2, size=8, channels=(32, 32), layers=1, repetitions=2)
+    rows = sampling_loop.run(steps=4, batch=2, size=8, channels=(32, 32), layers=1, repetitions=2)
     assert [row["method"] for row in rows] == ["DDIM", "DPM-Solver++(2M)"]
     for row in rows:
         assert row["difference"] < 1e-4  # the same method on the same grid: otherwise the times mean nothing
