@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from core.process import Process
+from core.schedules import Schedule
 from core.spaces.gaussian import Gaussian
 from core.state import Prediction, State, Time, append_axes, time64, wide
 
@@ -79,6 +81,17 @@ def coefficients(
     raise ValueError(f"unknown target {target!r}; choose one of x0, noise, v, flow, edm")
 
 
+@lru_cache(maxsize=4096)
+def _coefficients_at(
+    target: Target, schedule: Schedule, t: float, data_std: float
+) -> tuple[float, float, float, float]:
+    """(skip, out, in, clock) at one time, remembered; the clock is what the network sees, within ±20."""
+    alpha, sigma = schedule(torch.tensor(t, dtype=torch.float64))
+    skip, out, scale = coefficients(target, alpha, sigma, data_std)
+    clock = (alpha.log() - sigma.log()).clamp(-20, 20)
+    return float(skip), float(out), float(scale), float(clock)
+
+
 @dataclass(frozen=True)
 class Preconditioned:
     """x0 = skip x + out network(in x, clock, cond) on R^n.
@@ -104,12 +117,17 @@ class Preconditioned:
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The mean of clean data at `x`, in the dtype of `x` (float32 for half precision)."""
         t = time64(t)
+        if t.ndim == 0:
+            skip, out, scale, clock = _coefficients_at(self.target, self.process.schedule, float(t), self.data_std)
+            raw = self.network(x if scale == 1.0 else x * scale, x.new_full((len(x),), clock), self.cond)
+            x = wide(x)
+            return torch.add(out * raw.to(x.dtype), x, alpha=skip)
         alpha, sigma = self.process.schedule(t)
-        skip, out, scale = (append_axes(c, x) for c in coefficients(self.target, alpha, sigma, self.data_std))
-        clock = (alpha.log() - sigma.log()).clamp(-20, 20).to(device=x.device, dtype=x.dtype).expand(len(x))
-        raw = self.network((x * scale).to(x.dtype), clock, self.cond)
+        skips, outs, scales = (append_axes(c, x) for c in coefficients(self.target, alpha, sigma, self.data_std))
+        clocks = (alpha.log() - sigma.log()).clamp(-20, 20).to(device=x.device, dtype=x.dtype)
+        raw = self.network((x * scales).to(x.dtype), clocks, self.cond)
         x = wide(x)
-        return skip * x + out * raw.to(x.dtype)
+        return skips * x + outs * raw.to(x.dtype)
 
 
 def concatenated(conditions: list[Condition | None]) -> Condition | None:

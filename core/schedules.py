@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -17,7 +18,15 @@ from core.state import time64
 
 
 class Schedule(Protocol):
-    """A noise schedule."""
+    """A noise schedule.
+
+    Schedules are frozen and hashable: what they say of a time is remembered, since a solver asks for each time several
+    times and arithmetic on 0-dimensional tensors costs microseconds an operation.
+    """
+
+    def __hash__(self) -> int:
+        """Equal schedules have equal hashes."""
+        ...
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha, sigma) at times `t`, float64, of the shape of `t`."""
@@ -32,6 +41,12 @@ def log_snr(schedule: Schedule, t: Tensor) -> Tensor:
     """log(alpha_t / sigma_t), float64; plus infinity at t = 0."""
     alpha, sigma = schedule(time64(t))
     return alpha.log() - sigma.log()
+
+
+@lru_cache(maxsize=4096)
+def log_snr_at(schedule: Schedule, t: float) -> float:
+    """`log_snr` at one time, remembered."""
+    return float(log_snr(schedule, torch.tensor(t, dtype=torch.float64)))
 
 
 def _vp(log_alpha: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,6 +196,11 @@ class Tabulated:
             raise ValueError("alpha_bar must fall strictly within [0, 1) over at least two timesteps")
         bars = bars.clamp_min(1e-12)  # zero terminal SNR keeps a finite clock
         object.__setattr__(self, "_table", (bars.log() - torch.log1p(-bars)) / 2)
+        object.__setattr__(self, "_hash", hash(self.alpha_bar))  # a thousand numbers are slow to hash each time
+
+    def __hash__(self) -> int:
+        value: int = self._hash  # type: ignore[attr-defined]
+        return value
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha, sigma) at `t`, float64; below the first timestep alpha_bar is linear down to clean data."""

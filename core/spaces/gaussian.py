@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from core.noise import Noise
-from core.schedules import Schedule, VPCosine, log_snr
+from core.schedules import Schedule, VPCosine, log_snr, log_snr_at
 from core.state import append_axes, time64, wide
 
 
@@ -35,6 +36,26 @@ class Normal:
         z = (x - self.mean) / std
         each_one = -0.5 * z.square() - torch.as_tensor(std).log() - 0.5 * math.log(2 * math.pi)
         return each_one.flatten(1).sum(1)
+
+
+def _step(schedule: Schedule, t: Tensor, s: Tensor, eta: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(lead, keep, std) of the bridge x_s = lead q + keep x_t + std z, float64."""
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule(t), schedule(s)
+    # On the way down log-SNR rises; where x_t is pure noise or x_s clean data the difference is infinite.
+    # In this order of subtraction it is exactly zero where s = t.
+    clock = 2 * ((alpha_t.log() - sigma_t.log()) - (alpha_s.log() - sigma_s.log()))
+    fresh = eta * (-torch.expm1(torch.nan_to_num(clock, nan=0.0))).clamp(0, 1)
+    keep = torch.where(sigma_t > 0, sigma_s * (1 - fresh).sqrt() / sigma_t.clamp_min(1e-300), 1.0)
+    lead = torch.where(sigma_t > 0, alpha_s - keep * alpha_t, 0.0)
+    return lead, keep, sigma_s * fresh.sqrt()
+
+
+@lru_cache(maxsize=4096)
+def _step_at(schedule: Schedule, t: float, s: float, eta: float) -> tuple[float, float, float]:
+    """`_step` between two times, remembered: grids are walked again and again."""
+    first, second = (torch.tensor(u, dtype=torch.float64) for u in (t, s))
+    lead, keep, std = _step(schedule, first, second, eta)
+    return float(lead), float(keep), float(std)
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,8 @@ class Gaussian:
 
     def log_snr(self, t: Tensor) -> Tensor:
         """log(alpha / sigma), float64."""
+        if t.ndim == 0:
+            return torch.tensor(log_snr_at(self.schedule, float(t)), dtype=torch.float64)
         return log_snr(self.schedule, t)
 
     def _noise(self, like: Tensor, noise: Noise) -> Tensor:
@@ -95,16 +118,13 @@ class Gaussian:
         """
         q, x = wide(q), wide(x)
         t, s = time64(t), time64(s)
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule(t), self.schedule(s)
-        # On the way down log-SNR rises; where x_t is pure noise or x_s clean data the difference is infinite.
-        # In this order of subtraction it is exactly zero where s = t.
-        clock = 2 * ((alpha_t.log() - sigma_t.log()) - (alpha_s.log() - sigma_s.log()))
-        fresh = eta * (-torch.expm1(torch.nan_to_num(clock, nan=0.0))).clamp(0, 1)
-        keep = torch.where(sigma_t > 0, sigma_s * (1 - fresh).sqrt() / sigma_t.clamp_min(1e-300), 1.0)
-        lead = torch.where(sigma_t > 0, alpha_s - keep * alpha_t, 0.0)
-        std = sigma_s * fresh.sqrt()
-        mean = append_axes(lead, x) * q + append_axes(keep, x) * x
-        return Normal(mean, append_axes(std, x), self.project)
+        if t.ndim == 0 and s.ndim == 0 and isinstance(eta, int | float):
+            lead, keep, std = _step_at(self.schedule, float(t), float(s), float(eta))
+            mean = torch.add(x * keep, q, alpha=lead)
+            return Normal(mean, torch.tensor(std, dtype=torch.float64), self.project)
+        several = _step(self.schedule, t, s, eta)
+        leads, keeps, stds = (append_axes(c, x) for c in several)
+        return Normal(leads * q + keeps * x, stds, self.project)
 
     def blend(self, x: Tensor, qs: Sequence[Tensor], ws: Sequence[float | Tensor]) -> Tensor:
         """The weighted sum of means."""
