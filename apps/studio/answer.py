@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from apps.engine.run import RESULT, Finished
 from domains.common.files import human_size
 from domains.common.task import Task
 
+_PICTURES = (".png", ".webp", ".jpg", ".gif")
 _LONG_ENOUGH_TO_ASK = 5.0  # seconds without a first step after which the page says why it may take a moment
 
 
@@ -112,8 +114,30 @@ def example_details(values: Mapping[str, float | int | str], sentences: list[str
 
 def details(finished: Finished, task: Task) -> str:
     """What stands under the plot: notes, numbers, files, and how to make them again."""
-    parts = [notes(finished.notes), metrics(finished.metrics), downloads(finished), again(finished, task)]
+    parts = [
+        pictures(finished),
+        notes(finished.notes),
+        metrics(finished.metrics),
+        downloads(finished),
+        again(finished, task),
+    ]
     return '<div class="details">' + "".join(parts) + "</div>"
+
+
+def pictures(finished: Finished) -> str:
+    """The pictures among the artifacts, where no interactive plot says the same."""
+    if any(item.kind == "plot" for item in finished.artifacts):
+        return ""
+    return "".join(
+        f'<img class="picture" src="{_address(item.path)}" alt="{escape(item.title or item.name)}">'
+        for item in finished.artifacts
+        if item.path.suffix in _PICTURES
+    )
+
+
+def _address(path: Path) -> str:
+    """Where the page finds a file of the engine's folder."""
+    return f"gradio_api/file={quote(path.as_posix())}"
 
 
 def notes(sentences: list[str]) -> str:
@@ -139,7 +163,7 @@ def downloads(finished: Finished) -> str:
     ]
     rows.append((RESULT, "Metrics, hashes and recipe", finished.directory / RESULT))
     items = "".join(
-        f'<li><a href="gradio_api/file={quote(path.as_posix())}" download="{escape(path.name)}">'
+        f'<li><a href="{_address(path)}" download="{escape(path.name)}">'
         f'<span class="mono">{escape(name)}</span><span>{escape(title)}</span>'
         f"<small>{human_size(path.stat().st_size)}</small></a></li>"
         for name, title, path in rows

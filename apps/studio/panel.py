@@ -204,6 +204,8 @@ class Panel:
             job = self.engine.submit(self.task, self.request(with_files(self.fields, values, keep)))
         except BadInput as error:
             return self._show_fault(error)
+        except FileNotFoundError:
+            return self._show_fault(BadInput("", "the uploaded file has been cleared away; choose it again"))
         return {
             self.job: job.id,
             self.run: gr.update(visible=False),
@@ -227,28 +229,23 @@ class Panel:
             # A generator that yielded nothing would empty its outputs.
             yield {self.status: answer.gone() if job_id else gr.skip()}
             return
-        seen, preview = -1, None
-        while True:
-            revision, state = job.revision, job.state
-            if state.final:
-                yield self._ended(job)
-                return
-            updates: Updates = {}
-            if revision != seen or state is JobState.QUEUED or job.progress is None:
-                updates[self.status] = answer.status(job, self.engine.ahead(job))
-            if seen < 0:
-                updates |= {
-                    self.run: gr.update(visible=False),
-                    self.cancel: gr.update(visible=True),
-                    self.details: "",
-                }
-            if job.preview is not preview and job.preview is not None:
+        line, preview = "", None
+        updates: Updates = {
+            self.run: gr.update(visible=False),
+            self.cancel: gr.update(visible=True),
+            self.details: "",
+        }
+        while not job.state.final:
+            if (now := answer.status(job, self.engine.ahead(job))) != line:
+                updates[self.status] = line = now
+            if job.preview is not None and job.preview is not preview:
                 preview = job.preview
                 updates[self.plot] = plot_data(preview)
-            seen = revision
             if updates:
                 yield updates
+            updates = {}
             await asyncio.sleep(_LOOK)
+        yield self._ended(job)
 
     def _ended(self, job: Job) -> Updates:
         updates: Updates = {

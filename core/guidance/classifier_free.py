@@ -45,6 +45,7 @@ def _both(strong: Denoiser, weak: Denoiser, x: State, t: Time) -> tuple[Predicti
     shared = (
         isinstance(strong, Preconditioned)
         and isinstance(weak, Preconditioned)
+        and strong.network is weak.network
         and replace(strong, cond=None) == replace(weak, cond=None)
         and set(strong.cond or ()) == set(weak.cond or ())
     )

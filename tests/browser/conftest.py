@@ -1,135 +1,39 @@
-"""The app as a person starts it, and a real Chromium to look at it."""
+"""One app and one Chromium for all tests of the browser."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 120_000  # milliseconds; a loaded machine is slow, and waiting costs nothing where it is not
-
-
-@dataclass(frozen=True)
-class App:
-    """A running app.
-
-    Attributes:
-        url: Its address, with a slash at the end.
-        process: Its process.
-        cpu_seconds: Processor time that it had used when the first page had been answered.
-        log: What it prints.
-    """
-
-    url: str
-    process: subprocess.Popen[bytes]
-    cpu_seconds: float
-    log: Path
-
-
-@dataclass
-class Tab:
-    """A page of the browser with all that it asked for.
-
-    Attributes:
-        page: The page.
-        requests: Addresses that it asked for.
-        errors: Errors of its scripts.
-    """
-
-    page: Page
-    requests: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """Processor time of a process so far; wall-clock time says little on a machine that others use too."""
-    stat = Path(f"/proc/{process.pid}/stat")
-    if not stat.exists():
-        return float("nan")
-    ticks = stat.read_text().rpartition(")")[2].split()
-    return (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
+from tests.browser.driver import App, Tab, open_page, running_app, running_browser
 
 
 @pytest.fixture(scope="session")
 def app(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """`python launch.py --port FREE`, answering."""
-    log = tmp_path_factory.mktemp("app") / "log.txt"
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/"
-    with log.open("wb") as output:
-        command = [sys.executable, "launch.py", "--port", str(port)]
-        process = subprocess.Popen(command, cwd=root, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(1800):
-            assert process.poll() is None, log.read_text("utf-8")
-            with (
-                contextlib.suppress(urllib.error.URLError, OSError),
-                urllib.request.urlopen(url, timeout=60) as answer,
-            ):
-                assert answer.status == 200
-                break
-            time.sleep(0.1)
-        else:
-            raise AssertionError(f"no answer: {log.read_text('utf-8')}")
-        yield App(url, process, cpu_seconds(process), log)
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        process.kill()
+    """The app, answering."""
+    with running_app(root, tmp_path_factory.mktemp("app") / "log.txt") as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    """A Chromium."""
+    with running_browser(chromium) as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
 def open_tab(app: App, browser: Browser) -> Iterator[Callable[..., Tab]]:
     """Opens a tab on an address of the app; options are those of a browser context."""
-    contexts: list[BrowserContext] = []
+    tabs: list[Tab] = []
 
     def opened(address: str = "", **options: object) -> Tab:
-        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        tab = Tab(page)
-        page.on("request", lambda request: tab.requests.append(request.url))
-        page.on("pageerror", lambda error: tab.errors.append(str(error)))
-        page.goto(app.url + address)
-        page.wait_for_selector("#tabs [role=tab]")
-        return tab
+        tabs.append(open_page(browser, app.url + address, **options))
+        return tabs[-1]
 
     yield opened
-    for context in contexts:
-        context.close()
+    for tab in tabs:
+        tab.page.context.close()

@@ -11,15 +11,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.browser.conftest import App, Tab
+from tests.browser.driver import App, Tab
 
-    Open = Callable[..., Tab]
-
+Open = Callable[..., Tab]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 IMPUTE = "?tab=series&task=impute"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def propagated(f: Any, grid: Tensor) -> Tensor:
     size = process.vocabulary
     states = torch.cartesian_prod(*[torch.arange(size)] * LENGTH)
     law = torch.tensor(process.stationary, dtype=torch.float64)[states].prod(-1)
-    for t, s in zip(grid[:-1], grid[1:], strict=True):
+    for t, s in pairwise(grid):
         kernel = process.bridge(f(states, t), states, t, s)
         assert isinstance(kernel, Categories)
         onto = torch.ones(len(states), len(states), dtype=torch.float64)
@@ -82,9 +83,9 @@ def floor(truth: Tensor, count: int) -> float:
 def test_the_propagated_law_converges_to_the_table(process: Categorical) -> None:
     """At first order in the step: sites are drawn independently within a step, and that alone is wrong."""
     f = TokenTable(process, table())
-    errors = [variation(propagated(f, uniform(n)), table()) for n in (64, 128, 256)]
-    assert errors[0] < 0.05
-    for coarse, fine in zip(errors[:-1], errors[1:], strict=True):
+    errors = [variation(propagated(f, uniform(n)), table()) for n in (32, 64, 128)]
+    assert errors[0] < 0.1
+    for coarse, fine in pairwise(errors):
         assert 1.7 < coarse / fine < 2.3
 
 
@@ -105,22 +106,30 @@ def test_a_wrong_law_is_seen_by_propagation(process: Categorical) -> None:
     assert variation(propagated(Alone(), uniform(128)), table()) > 0.15
 
 
-@pytest.mark.parametrize(
-    "solver", [Ancestral(), Multistep(), Heun(), UniPC(3)], ids=lambda solver: type(solver).__name__
-)
-def test_drawn_tokens_have_the_law_of_the_table(
-    walk: Callable[..., Any], packed: type, process: Categorical, solver: Any
-) -> None:
-    """Every solver walks tokens in first-order steps; its law is the propagated one, to the noise of the draws."""
-    steps, rows, copies = 96, 4, 5000
-    f = TokenTable(process, table())
+def check_draws(walk: Callable[..., Any], f: Any, solver: Any, steps: int, copies: int) -> None:
+    """The drawn law is the table's but for the noise of so many draws and what the steps leave, which is less."""
+    process, rows = f.process, 2
     x = process.prior(torch.empty(rows, copies, LENGTH), Noise.of(5, rows).at("prior"))
-    y = walk(packed(f), solver, x, uniform(steps), Noise.of(5, rows))
-    found = variation(histogram(y, process.vocabulary), table())
-    bias = variation(propagated(f, uniform(steps)), table())
+    y = walk(f, solver, x, uniform(steps), Noise.of(5, rows))
     noise_floor = floor(table(), rows * copies)
-    assert bias < 1.5 * noise_floor
-    assert found < noise_floor + bias
+    bias = variation(propagated(TokenTable(process, table()), uniform(steps)), table())
+    assert bias < noise_floor
+    assert variation(histogram(y, process.vocabulary), table()) < noise_floor + bias
+
+
+def test_ancestral_draws_have_the_law_of_the_table(
+    walk: Callable[..., Any], packed: type, process: Categorical
+) -> None:
+    check_draws(walk, packed(TokenTable(process, table())), Ancestral(), 96, 3000)
+
+
+@pytest.mark.parametrize("solver", [Multistep(), Heun(), UniPC(3)], ids=lambda solver: type(solver).__name__)
+@pytest.mark.parametrize("kernel", ["absorbing", "uniform"])
+def test_every_solver_walks_tokens_in_first_order_steps(
+    walk: Callable[..., Any], packed: type, kernel: str, solver: Any
+) -> None:
+    """Extrapolated, averaged or corrected logits would bend the law."""
+    check_draws(walk, packed(TokenTable(KERNELS[kernel], table())), solver, 64, 1500)
 
 
 def test_the_clean_tokens_of_a_part_condition_the_rest(walk: Callable[..., Any], packed: type) -> None:
@@ -137,9 +146,9 @@ def test_the_clean_tokens_of_a_part_condition_the_rest(walk: Callable[..., Any],
             first = torch.ones_like(x[:, :1])
             return TokenTable(process, table())(torch.cat([first, x], 1), t)[:, 1:]
 
-    rows, copies = 4, 4000
+    rows, copies = 2, 3000
     x = process.prior(torch.empty(rows, copies, 2), Noise.of(6, rows).at("prior"))
-    y = walk(packed(Held()), Ancestral(), x, uniform(96), Noise.of(6, rows))
+    y = walk(packed(Held()), Ancestral(), x, uniform(64), Noise.of(6, rows))
     want = table()[1] / table()[1].sum()
     law = (
         torch.bincount((y[..., 0] * SIZE + y[..., 1]).flatten(), minlength=9).double().reshape(3, 3)
