@@ -59,11 +59,12 @@ Target: TypeAlias = Literal["x0", "noise", "v", "flow", "edm"]
 def coefficients(
     target: Target, alpha: Tensor, sigma: Tensor, data_std: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(skip, out, in) such that x0 = skip x + out network(in x): every parameterisation is one line.
+    """(skip, out, in) such that x0 = skip x + out network(in x), elementwise: every parameterisation is one line.
 
     From x = alpha x0 + sigma z: noise is z; v is alpha z - sigma x0 (Salimans & Ho 2022); flow is the velocity z - x0
     of rectified paths (Liu et al. 2023); edm is F of Karras et al. 2022, eq. 7 and table 1, at the scale sigma / alpha.
-    With v and edm the coefficients stay finite as alpha goes to 0, with noise they do not: stop short of t = 1.
+    As alpha goes to 0 the coefficients of noise do not stay finite, those of all others do: with noise, stop short of
+    t = 1.
     """
     one = torch.ones_like(alpha)
     if target == "x0":
@@ -118,12 +119,16 @@ class Preconditioned:
         """The mean of clean data at `x`, in the dtype of `x` (float32 for half precision)."""
         t = time64(t)
         if t.ndim == 0:
-            skip, out, scale, clock = _coefficients_at(self.target, self.process.schedule, float(t), self.data_std)
+            skip, out, scale, clock = _coefficients_at(
+                self.target, self.process.schedule, float(t), self.data_std
+            )
             raw = self.network(x if scale == 1.0 else x * scale, x.new_full((len(x),), clock), self.cond)
             x = wide(x)
             return torch.add(out * raw.to(x.dtype), x, alpha=skip)
         alpha, sigma = self.process.schedule(t)
-        skips, outs, scales = (append_axes(c, x) for c in coefficients(self.target, alpha, sigma, self.data_std))
+        skips, outs, scales = (
+            append_axes(c, x) for c in coefficients(self.target, alpha, sigma, self.data_std)
+        )
         clocks = (alpha.log() - sigma.log()).clamp(-20, 20).to(device=x.device, dtype=x.dtype)
         raw = self.network((x * scales).to(x.dtype), clocks, self.cond)
         x = wide(x)
@@ -141,6 +146,8 @@ def concatenated(conditions: list[Condition | None]) -> Condition | None:
         return None
     names = {frozenset(c or ()) for c in conditions}
     if len(names) != 1:
-        raise ValueError("branches in one batch need conditions of equal names; give the null condition explicitly")
+        raise ValueError(
+            "branches in one batch need conditions of equal names; give the null condition explicitly"
+        )
     first: Any = conditions[0]
     return {name: torch.cat([c[name] for c in conditions if c is not None]) for name in first}

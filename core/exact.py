@@ -189,9 +189,7 @@ class JointMixture:
         log_position = position.log_responsibilities(x["position"], part(t, "position"))
         p = (self.weights.log() + log_position + log_token + log_rotation).softmax(-1)
 
-        alpha, sigma = (
-            c[:, None] if c.ndim else c for c in gaussian.schedule(time64(part(t, "position")))
-        )
+        alpha, sigma = (c[:, None] if c.ndim else c for c in gaussian.schedule(time64(part(t, "position"))))
         gain = alpha * self.std**2 / (alpha**2 * self.std**2 + sigma**2)
         means = self.means + _expand(gain) * (x["position"][:, None] - _expand(alpha) * self.means)
         tokens = torch.zeros(len(p), categorical.vocabulary, dtype=p.dtype)

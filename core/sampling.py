@@ -102,11 +102,15 @@ def final(steps: Iterator[Step]) -> Step:
 def _require_finite(step: Step, k: int) -> None:
     for name, leaf in leaves(step.x):
         # A sum is finite where all terms are, save for overflow, which the full look then clears.
-        if leaf.is_floating_point() and not bool(torch.isfinite(leaf.sum())) and not bool(leaf.isfinite().all()):
+        if (
+            leaf.is_floating_point()
+            and not bool(torch.isfinite(leaf.sum()))
+            and not bool(leaf.isfinite().all())
+        ):
             raise NotFinite(
                 f"step {k + 1} (to t = {each(lambda v: round(float(v), 4), step.t)}) made "
                 f"{f'part {name!r}' if name else 'the state'} not finite; use a grid that starts below t = 1, "
-                "fewer guidance, or float32"
+                "less guidance, or float32"
             )
 
 

@@ -196,7 +196,8 @@ class Tabulated:
             raise ValueError("alpha_bar must fall strictly within [0, 1) over at least two timesteps")
         bars = bars.clamp_min(1e-12)  # zero terminal SNR keeps a finite clock
         object.__setattr__(self, "_table", (bars.log() - torch.log1p(-bars)) / 2)
-        object.__setattr__(self, "_hash", hash(self.alpha_bar))  # a thousand numbers are slow to hash each time
+        # A thousand numbers are slow to hash each time.
+        object.__setattr__(self, "_hash", hash(self.alpha_bar))
 
     def __hash__(self) -> int:
         value: int = self._hash  # type: ignore[attr-defined]
@@ -235,4 +236,11 @@ class Tabulated:
         return torch.where(wanted > table[0], early, inner)
 
 
-SCHEDULES = {"vp-linear": VPLinear, "vp-cosine": VPCosine, "sub-vp": SubVP, "ve": VE, "edm": EDM, "flow": Flow}
+SCHEDULES = {
+    "vp-linear": VPLinear,
+    "vp-cosine": VPCosine,
+    "sub-vp": SubVP,
+    "ve": VE,
+    "edm": EDM,
+    "flow": Flow,
+}

@@ -26,7 +26,8 @@ def _between(schedule: Schedule, steps: int, start: float, end: float, rho: floa
     if end == 0:
         raise ValueError("this grid needs end > 0: at t = 0 the log signal-to-noise ratio is infinite")
     high, low = (-log_snr(schedule, torch.tensor(t, dtype=torch.float64)) for t in (start, end))
-    if high.isinf():  # no signal at all: the clock starts just below, where it is finite, the walk at `start` itself
+    if high.isinf():
+        # No signal at all: the clock starts just below, where it is finite, the walk at `start` itself.
         high = -log_snr(schedule, torch.tensor(max(start * (1 - 1e-3), end), dtype=torch.float64))
     shares = torch.linspace(0, 1, max(steps, 2), dtype=torch.float64)[:steps]
     if rho is None:

@@ -21,8 +21,8 @@ from gradio.data_classes import FileData
 from apps.engine.jobs import Engine, JobState
 from apps.engine.run import Finished
 from apps.engine.validation import make_request
-from apps.studio.forms import FormField, form_fields, read_form
-from apps.studio.uploads import keep, uploaded_path
+from apps.studio.forms import FormField, form_fields, read_form, with_files
+from apps.studio.uploads import keep, received
 from domains.common.errors import BadInput
 from domains.common.task import Task
 
@@ -50,8 +50,8 @@ def endpoint(task: Task, engine: Engine) -> Callable[..., Any]:
 
     async def run(*values: Any) -> Any:
         try:
-            checked = [_received(field, value) for field, value in zip(fields, values, strict=True)]
-            job = engine.submit(task, make_request(task, read_form(fields, checked)))
+            kept = with_files(fields, received(fields, values), keep)
+            job = engine.submit(task, make_request(task, read_form(fields, kept)))
         except BadInput as error:
             raise gr.Error(str(error), print_exception=False) from None
         try:
@@ -98,19 +98,6 @@ def _result(finished: Finished) -> dict[str, Any]:
 def _type(field: FormField) -> Any:
     kind = Literal[field.choices] if field.kind == "choice" else _TYPES[field.kind]
     return kind | None if field.optional and field.default is None and field.kind != "json" else kind
-
-
-def _received(field: FormField, value: Any) -> Any:
-    """A value as it came over the wire; a file only where it was uploaded through this app."""
-    if value is None:
-        return None
-    if field.kind == "file":
-        return keep(uploaded_path(field.name, value))
-    if field.kind == "files":
-        if not isinstance(value, list):
-            raise BadInput(field.name, "must be a list of uploaded files")
-        return [keep(uploaded_path(field.name, item)) for item in value]
-    return value
 
 
 def _documentation(task: Task, fields: list[FormField]) -> str:

@@ -83,7 +83,12 @@ class Studio:
                 **QUIET,
             )
             opened.success(
-                panel.submit_new, [panel.job, *panel.inputs], panel.asked, concurrency_limit=None, **QUIET
+                panel.submit_new,
+                [panel.job, *panel.inputs],
+                panel.asked,
+                concurrency_limit=None,
+                preprocess=False,
+                **QUIET,
             )
 
     def _opener(self, panel: Panel, label: str) -> Callable[[], Updates]:

@@ -25,6 +25,7 @@ SLIDER_RANGE = (
     512  # wider ranges than this are typed, since a pixel of the slider would jump over many values
 )
 CHOICES_AS_BUTTONS = 4
+_MEANS_NOTHING = 1e9
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,17 @@ def _number(field: FormField, shown: Mapping[str, Any]) -> gr.components.Compone
     if low is not None and high is not None and field.default is not None and high - low <= SLIDER_RANGE:
         step = 1.0 if whole else 10.0 ** math.floor(math.log10((high - low) / 50))
         return gr.Slider(low, high, value=field.default, step=step, **shown)
-    return gr.Number(value=field.default, precision=0 if whole else None, minimum=low, maximum=high, **shown)
+    return gr.Number(
+        value=field.default, **{**shown, "info": " · ".join(filter(None, (field.help, _bounds(low, high))))}
+    )
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    """`1 to 1,000`; a bound too large to mean anything to a person is left out."""
+    known = [f"{bound:,}" for bound in (low, high) if bound is not None and abs(bound) < _MEANS_NOTHING]
+    if len(known) == 2:
+        return " to ".join(known)
+    return "" if not known else f"from {known[0]}" if low is not None else f"up to {known[0]}"
 
 
 def read_form(fields: Sequence[FormField], values: Sequence[Any]) -> dict[str, Any]:

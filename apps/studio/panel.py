@@ -22,7 +22,7 @@ from apps.studio.cards import model_chip
 from apps.studio.estimate import Costs
 from apps.studio.figures import plot_data
 from apps.studio.forms import FormField, component, field_help, fill_form, form_fields, read_form, with_files
-from apps.studio.uploads import into_cache, keep
+from apps.studio.uploads import into_cache, keep, received
 from domains.common.errors import BadInput, MissingLibrary
 from domains.common.task import Request, Task
 
@@ -113,11 +113,23 @@ class Panel:
     # -- what happens -----------------------------------------------------------------------------------------------
 
     def _wire(self) -> None:
-        self.run.click(self.submit, self.inputs, self.asked, concurrency_limit=None, **QUIET)
+        # `preprocess=False`: the components' own checks would end in messages that belong to no field.
+        self.run.click(
+            self.submit, self.inputs, self.asked, concurrency_limit=None, preprocess=False, **QUIET
+        )
         self.job.change(self.watch, self.job, self.shown, concurrency_limit=None, **QUIET)
         self.cancel.click(self.stop, self.job, [self.status, self.cancel], queue=False, **QUIET)
         changes = [item.change for item in self.inputs]
-        gr.on(changes, self.label, self.inputs, self.run, queue=False, trigger_mode="always_last", **QUIET)
+        gr.on(
+            changes,
+            self.label,
+            self.inputs,
+            self.run,
+            queue=False,
+            trigger_mode="always_last",
+            preprocess=False,
+            **QUIET,
+        )
         for label, button in self.examples.items():
             button.click(self.filler(label), None, self.filled, **QUIET)
 
@@ -201,7 +213,9 @@ class Panel:
     def submit(self, *values: Any) -> Updates:
         """Makes a job of the form, or says at which field it cannot."""
         try:
-            job = self.engine.submit(self.task, self.request(with_files(self.fields, values, keep)))
+            job = self.engine.submit(
+                self.task, self.request(with_files(self.fields, received(self.fields, values), keep))
+            )
         except BadInput as error:
             return self._show_fault(error)
         except FileNotFoundError:
@@ -270,7 +284,7 @@ class Panel:
     def label(self, *values: Any) -> Any:
         """The button's words for the form as it stands: what it does, and about how long that takes."""
         try:
-            return gr.update(value=self._words(self.request(values)))
+            return gr.update(value=self._words(self.request(received(self.fields, values))))
         except BadInput:
             return gr.update(value=self.task.title)
 

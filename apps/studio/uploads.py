@@ -8,11 +8,14 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder, is_in_or_equal
 
+from apps.studio.forms import FormField
 from domains.common.errors import BadInput
 
 LARGEST_UPLOAD = "64mb"
@@ -52,19 +55,26 @@ def keep(path: str | Path) -> Path:
     return target
 
 
-def uploaded_path(field: str, value: object) -> str:
-    """The path of a file that came through gradio's upload; any other path of this machine is refused.
-
-    Args:
-        field: Request field, for the error.
-        value: What the caller sent: `{"path": ..., "meta": {"_type": "gradio.FileData"}}`, as `handle_file` makes it.
+def received(fields: Sequence[FormField], values: Sequence[Any]) -> list[Any]:
+    """The values of a form as they came over the wire, with each file as its path.
 
     Raises:
-        BadInput: If it is no uploaded file.
+        BadInput: If a file was not uploaded through this app; no other path of this machine is read.
     """
+    plain = []
+    for field, value in zip(fields, values, strict=True):
+        if field.kind == "file" and value is not None:
+            value = _uploaded(field.name, value)
+        elif field.kind == "files" and value is not None:
+            value = [_uploaded(field.name, item) for item in (value if isinstance(value, list) else [value])]
+        plain.append(value)
+    return plain
+
+
+def _uploaded(field: str, value: object) -> str:
+    """The path in `{"path": ..., "meta": {"_type": "gradio.FileData"}}`, as the page and `handle_file` make it."""
     path = value.get("path") if isinstance(value, dict) else value
-    if not isinstance(path, str) or not is_in_or_equal(
-        os.path.realpath(path), os.path.realpath(get_upload_folder())
-    ):
+    folder = os.path.realpath(get_upload_folder())
+    if not isinstance(path, str) or not is_in_or_equal(os.path.realpath(path), folder):
         raise BadInput(field, "must be an uploaded file; with gradio_client, pass handle_file(path)")
     return path

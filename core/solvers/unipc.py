@@ -15,6 +15,19 @@ from core.sampling import Step
 from core.state import State, Time, each
 
 
+def phi(k: int, h: float) -> float:
+    """sum_j h^j / (j + k)!, the k-th function of exponential integrators (Hochbruck & Ostermann 2010, eq. 2.10).
+
+    By the series where h is small: the recursion phi_k+1 = (phi_k - 1 / k!) / h would lose all digits there.
+    """
+    if abs(h) < 1:
+        return sum(h**j / math.factorial(j + k) for j in range(18))
+    value = math.exp(h)
+    for i in range(k):
+        value = (value - 1 / math.factorial(i)) / h
+    return value
+
+
 def unified_weights(stride: float, ratios: list[float], corrector: bool) -> list[float]:
     """Blend weights of UniPC in data prediction, B(h) = e^h - 1 with h the negative stride ("bh2").
 
@@ -30,15 +43,10 @@ def unified_weights(stride: float, ratios: list[float], corrector: bool) -> list
     Returns:
         Weights of m_0 and of the predictions in the order of `ratios`; they sum to one.
     """
-    hh = -stride
-    phi = math.expm1(hh) / hh - 1
-    factorial = 1.0
-    rows, right = [], []
-    for i in range(1, len(ratios) + 1):
-        rows.append([r ** (i - 1) for r in ratios])
-        right.append(phi * factorial / math.expm1(hh))
-        factorial *= i + 1
-        phi = phi / hh - 1 / factorial
+    h = -stride
+    orders = range(1, len(ratios) + 1)
+    rows = [[r ** (i - 1) for r in ratios] for i in orders]
+    right = [math.factorial(i) * h * phi(i + 1, h) / math.expm1(h) for i in orders]
     # Two cases whose low-order system the paper fixes at 1/2, which keeps the order and is stabler.
     if len(ratios) == 1:
         rho = [0.5]

@@ -72,7 +72,8 @@ class Brownian:
 
         Its tangent at x is the regression target whose mean over x_0 given x_t is the score of the marginal law.
         """
-        sigma = self.schedule(time64(t))[1].clamp_min(1e-4)  # narrower, and at t = 0, the answer is x0 to all digits
+        # Narrower, and at t = 0, the answer is x0 to all digits.
+        sigma = self.schedule(time64(t))[1].clamp_min(1e-4)
         away = self.manifold.log(x0, x)  # body frames at both ends agree along the geodesic
         angle = away.norm(dim=-1)
         width = sigma if sigma.ndim == 0 else append_axes(sigma, angle)

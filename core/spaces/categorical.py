@@ -52,7 +52,8 @@ class Categorical:
     schedule: Schedule = Flow()
 
     def __post_init__(self) -> None:
-        if not abs(sum(self.stationary) - 1) <= 1e-6 or min(self.stationary) < 0:  # so that NaN is refused too
+        sums_to_one = abs(sum(self.stationary) - 1) <= 1e-6  # which NaN does not
+        if not sums_to_one or min(self.stationary) < 0:
             raise ValueError("stationary must be probabilities that sum to one")
 
     @property

@@ -75,9 +75,7 @@ class Product:
 
     def bridge(self, q: Any, x: Any, t: Any, s: Any, eta: Any = 1.0) -> Joint:
         """The product of the parts' kernels."""
-        return Joint(
-            self._map(lambda k, p: p.bridge(q[k], x[k], part(t, k), part(s, k), part(eta, k)))
-        )
+        return Joint(self._map(lambda k, p: p.bridge(q[k], x[k], part(t, k), part(s, k), part(eta, k))))
 
     def blend(self, x: Any, qs: Sequence[Any], ws: Sequence[Any]) -> dict[str, Any]:
         """The parts' blends, with weights of their own where given as mappings."""

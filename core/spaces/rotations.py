@@ -171,7 +171,8 @@ def _angle_table() -> tuple[np.ndarray, np.ndarray]:
         top = min(math.pi, 12 * float(sigma))
         theta = torch.linspace(0, top, 4097, dtype=torch.float64)
         log_density, _ = igso3_log_density(theta, sigma)
-        mass = (log_density.exp() * (1 - theta.cos())).numpy()  # the Haar measure of an angle is (1 - cos) / pi
+        # The Haar measure of an angle is (1 - cos) / pi.
+        mass = (log_density.exp() * (1 - theta.cos())).numpy()
         cumulative = np.concatenate([[0.0], np.cumsum((mass[1:] + mass[:-1]) / 2)])
         cumulative /= cumulative[-1]
         keep = np.concatenate([[True], np.diff(cumulative) > 0])

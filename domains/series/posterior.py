@@ -24,7 +24,7 @@ from domains.series.model import SeriesModel, load_series_model
 from domains.series.windows import TiledNoise, Window, fade_weights, plan, slice_rows
 
 Watch = Callable[[float, float, Callable[[], NDArray[np.float64]]], None]
-OVERLAP = 64
+OVERLAP_SHARE = 3  # neighbouring windows share a third of their rows
 # Tokens of noisy windows that are denoised at once; more does not go faster and takes memory.
 TOKENS_AT_ONCE = 40_000
 WINDOWS_READ_AT_ONCE = 8
@@ -165,7 +165,7 @@ class Posterior:
         self.rows = len(values)
         # Level, scale and season of the whole table: a context with few values leans on them.
         self.whole = table_facts(self.values[None], self.present[None], model.context // 2)
-        self.windows = plan(self.rows, model.window, model.context, OVERLAP)
+        self.windows = plan(self.rows, model.window, model.context, model.window // OVERLAP_SHARE)
         self.weights = fade_weights(self.windows, self.rows)
 
     def _window_anchors(self, windows: list[Window]) -> Anchors:

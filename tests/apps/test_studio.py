@@ -138,7 +138,7 @@ def test_a_fault_is_shown_at_its_field(panel: Panel) -> None:
 
 def test_a_fault_found_while_running_is_shown_at_its_field(panel: Panel, numbers: Path) -> None:
     numbers.write_text("one\n<b>two</b>\n")
-    job = submit(panel, table=str(numbers))
+    job = submit(panel, table=uploads.into_cache(numbers))
     assert job.wait(20)
     last = watch(panel, job.id)[-1]
     assert "holds something that is no number" in last[panel.faults["table"]]["value"]
@@ -382,6 +382,8 @@ def test_importing_the_studio_loads_no_heavy_library() -> None:
 def test_nothing_of_the_look_comes_from_outside() -> None:
     from apps.studio import theme
 
-    page = (theme.css() + theme.head() + theme.theme()._get_theme_css()).replace("http://www.w3.org/2000/svg", "")
+    page = (theme.css() + theme.head() + theme.theme()._get_theme_css()).replace(
+        "http://www.w3.org/2000/svg", ""
+    )
     assert "http://" not in page and "https://" not in page and "@import" not in page
     assert not theme.theme()._stylesheets

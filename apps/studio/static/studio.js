@@ -4,8 +4,8 @@ window.langevin = (() => {
   const dark = () => document.body.classList.contains("dark");
 
   function theme(name) {
-    document.body.classList.toggle("dark", name === "dark");
     localStorage.setItem("langevin-theme", name);
+    document.body.classList.toggle("dark", name === "dark");
   }
 
   // The address names tab, task and job, so that a refresh or a bookmark comes back to the same place.
@@ -99,8 +99,13 @@ window.langevin = (() => {
   });
   document.addEventListener("DOMContentLoaded", () => {
     root.lang = "en";
-    const chosen = localStorage.getItem("langevin-theme");
-    if (chosen) theme(chosen);
+    // Whatever else sets the theme while the page is put together: the person's choice stands.
+    const insist = () => {
+      const chosen = localStorage.getItem("langevin-theme");
+      if (chosen && dark() !== (chosen === "dark")) document.body.classList.toggle("dark", chosen === "dark");
+    };
+    new MutationObserver(insist).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    insist();
   });
 
   return { address, film, job, ready };

@@ -1,0 +1,80 @@
+"""Every public name of the core is documented, and who takes a tensor says of what shape, law or unit it is."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "core").rglob("*.py"))
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef
+# "[batch, ...]", "0-dimensional", "of the shape of `like`", "scalar", "per sample" …
+SHAPE = re.compile(r"\[[^\]]*\]|dimensional|shape|scalar|elementwise|per sample")
+# The words of the core: states, times, predictions and clocks are described once, in process.py and schedules.py.
+WORDS = {"x", "x0", "t", "s", "p", "q", "log_snr"}
+
+
+def public(node: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[tuple[str, Documented]]:
+    """(dotted name, definition) of what does not start with an underscore; of methods also `__call__`."""
+    for child in node.body:
+        if isinstance(child, ast.FunctionDef | ast.ClassDef) and (
+            not child.name.startswith("_") or child.name == "__call__"
+        ):
+            yield f"{prefix}{child.name}", child
+            if isinstance(child, ast.ClassDef):
+                yield from public(child, f"{prefix}{child.name}.")
+
+
+def takes_tensors(function: ast.FunctionDef) -> bool:
+    """Whether any argument is a tensor that the core has no word for."""
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    tensors = {a.arg for a in arguments if a.annotation is not None and ast.unparse(a.annotation) == "Tensor"}
+    return bool(tensors - WORDS)
+
+
+def parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_public_name_has_a_docstring(file: Path) -> None:
+    module = parse(file)
+    assert ast.get_docstring(module), "the module says nothing of itself"
+    bare = [name for name, node in public(module) if not ast.get_docstring(node)]
+    assert bare == [], f"without a docstring: {', '.join(bare)}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_who_takes_a_tensor_says_of_what_shape(file: Path) -> None:
+    """A function's own docstring does; a method's does, or its class's, where the attributes are described."""
+    module = parse(file)
+    silent = []
+    documents = {name: ast.get_docstring(node) or "" for name, node in public(module)}
+    for name, node in public(module):
+        if isinstance(node, ast.FunctionDef) and takes_tensors(node):
+            owner = documents.get(name.rpartition(".")[0], "")
+            if not SHAPE.search(documents[name] + owner):
+                silent.append(name)
+    assert silent == [], f"no shape in the docstring of: {', '.join(silent)}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_files_are_small(file: Path) -> None:
+    assert len(file.read_text("utf-8").splitlines()) < 400
+
+
+def test_the_check_sees_what_is_missing() -> None:
+    module = ast.parse(
+        'def f(image: Tensor) -> Tensor:\n    return image\nclass A:\n    """Of shape [n]."""\n    def g(self): ...\n'
+    )
+    found = dict(public(module))
+    assert set(found) == {"f", "A", "A.g"}
+    assert [name for name, node in found.items() if not ast.get_docstring(node)] == ["f", "A.g"]
+    function = found["f"]
+    assert isinstance(function, ast.FunctionDef)
+    assert takes_tensors(function)
+    assert not SHAPE.search("Scales what it is given.")
