@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from domains.series.anchors import anchors, find_season, table_facts
+from domains.series.anchors import anchors, table_facts
+from domains.series.season import find_season
 
 
 def example(seed: int = 0, columns: int = 3, rows: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
