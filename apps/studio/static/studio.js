@@ -1,6 +1,5 @@
 // What the page does by itself: light or dark, the address, copying, and the film on Home.
 window.langevin = (() => {
-  const root = document.documentElement;
   const dark = () => document.body.classList.contains("dark");
 
   function theme(name) {
@@ -97,16 +96,18 @@ window.langevin = (() => {
     if (event.key !== "Escape") return;
     for (const open of document.querySelectorAll("details.chip[open]")) open.open = false;
   });
-  document.addEventListener("DOMContentLoaded", () => {
-    root.lang = "en";
-    // Whatever else sets the theme while the page is put together: the person's choice stands.
-    const insist = () => {
-      const chosen = localStorage.getItem("langevin-theme");
-      if (chosen && dark() !== (chosen === "dark")) document.body.classList.toggle("dark", chosen === "dark");
-    };
+  // Whatever else sets the theme while the page is put together: the person's choice stands.
+  function insist() {
+    const chosen = localStorage.getItem("langevin-theme");
+    if (chosen && dark() !== (chosen === "dark")) document.body.classList.toggle("dark", chosen === "dark");
+  }
+  function begin() {
+    document.documentElement.lang = "en";
     new MutationObserver(insist).observe(document.body, { attributes: true, attributeFilter: ["class"] });
     insist();
-  });
+  }
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
+  else begin();
 
   return { address, film, job, ready };
 })();
