@@ -8,6 +8,7 @@ an address that names the job watches it again.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from html import escape
 from typing import Any
@@ -26,7 +27,8 @@ from apps.studio.uploads import into_cache, keep, received
 from domains.common.errors import BadInput, MissingLibrary
 from domains.common.task import Request, Task
 
-_LOOK = 0.1  # seconds between looks at a job
+_LOOK = 0.25  # seconds between looks at a job
+_PREVIEW = 1.5  # seconds between previews at least: a page must have time for anything else
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # Tells the page's script which job is shown, so that the address names it and a refresh finds it again.
 _ADDRESS = "watch('value', () => langevin.job(element)); langevin.job(element);"
@@ -243,7 +245,7 @@ class Panel:
             # A generator that yielded nothing would empty its outputs.
             yield {self.status: answer.gone() if job_id else gr.skip()}
             return
-        line, preview = "", None
+        line, preview, due = "", None, 0.0
         updates: Updates = {
             self.run: gr.update(visible=False),
             self.cancel: gr.update(visible=True),
@@ -252,8 +254,8 @@ class Panel:
         while not job.state.final:
             if (now := answer.status(job, self.engine.ahead(job))) != line:
                 updates[self.status] = line = now
-            if job.preview is not None and job.preview is not preview:
-                preview = job.preview
+            if job.preview is not None and job.preview is not preview and time.monotonic() > due:
+                preview, due = job.preview, time.monotonic() + _PREVIEW
                 updates[self.plot] = plot_data(preview)
             if updates:
                 yield updates

@@ -26,7 +26,7 @@ from domains.series.windows import TiledNoise, Window, fade_weights, plan, slice
 Watch = Callable[[float, float, Callable[[], NDArray[np.float64]]], None]
 OVERLAP_SHARE = 3  # neighbouring windows share a third of their rows
 # Tokens of noisy windows that are denoised at once; more does not go faster and takes memory.
-TOKENS_AT_ONCE = 40_000
+TOKENS_AT_ONCE = 4_000
 WINDOWS_READ_AT_ONCE = 8
 
 

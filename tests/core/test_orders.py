@@ -71,15 +71,15 @@ def starts(schedule: Schedule) -> Tensor:
     return torch.linspace(-2, 2, 12, dtype=torch.float64)[:, None] * (alpha**2 + sigma**2).sqrt()
 
 
-def carried(schedule: Schedule, x: Tensor) -> Tensor:
-    """The state at END of the flow that starts in `x` at START, by bisection of its quantile."""
+def carried(schedule: Schedule, x: Tensor, start: float = START) -> Tensor:
+    """The state at END of the flow that starts in `x` at `start`, by bisection of its quantile."""
 
     def level(x: Tensor, t: float) -> Tensor:
         alpha, sigma = schedule(torch.tensor(t, dtype=torch.float64))
         std = ((alpha * STDS) ** 2 + sigma**2).sqrt()
         return (WEIGHTS * torch.special.ndtr((x - alpha * MEANS) / std)).sum(-1, keepdim=True)
 
-    wanted = level(x, START)
+    wanted = level(x, start)
     low, high = torch.full_like(x, -100.0), torch.full_like(x, 100.0)
     for _ in range(64):
         middle = (low + high) / 2
@@ -133,6 +133,25 @@ def test_a_fine_walk_ends_on_the_closed_form(walk: Callable[..., Any]) -> None:
     x = starts(schedule)
     y = walk(mixture(schedule), UniPC(3), x, uniform_clock(schedule, 1024))
     assert torch.allclose(y, carried(schedule, x), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("solver", "most"),
+    [(Multistep(), 5e-4), (Heun(), 5e-4), (UniPC(2), 1.5e-4), (UniPC(3), 2e-4)],
+    ids=name_of,
+)
+@pytest.mark.parametrize("schedule", [VPCosine(), Flow()], ids=["vp-cosine", "flow"])
+def test_walks_from_pure_noise(
+    walk: Callable[..., Any], schedule: Schedule, solver: Any, most: float
+) -> None:
+    """The clock starts at minus infinity, so the first steps are of lower order; the rest still tells."""
+    x, steps = torch.linspace(-2, 2, 12, dtype=torch.float64)[:, None], (48, 144)
+    want = carried(schedule, x, 1.0)
+    errors = [
+        float((walk(mixture(schedule), solver, x, uniform(n, 1.0, END)) - want).abs().max()) for n in steps
+    ]
+    assert order(steps, errors) > 1.5
+    assert errors[-1] < most
 
 
 @pytest.fixture(scope="module")

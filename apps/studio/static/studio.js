@@ -63,24 +63,25 @@ window.langevin = (() => {
     const paths = [...figure.querySelectorAll(".made")];
     const step = figure.querySelector(".step");
     const last = frames.length - 1;
-    const seconds = 9, rest = 5;
-    let begun = null;
-    function draw(at) {
-      const frame = Math.min(Math.floor(at), last - 1), share = at - frame;
+    const seconds = 9, rest = 5, pause = 50; // milliseconds between pictures; more are not seen
+    let at = 0, timer = null;
+    function draw(place) {
+      const frame = Math.min(Math.floor(place), last - 1), share = place - frame;
       paths.forEach((path, sample) => {
         const a = frames[frame][sample], b = frames[frame + 1][sample];
         path.setAttribute("d", "M" + x.map((left, i) => `${left} ${(a[i] + share * (b[i] - a[i])).toFixed(1)}`).join("L"));
       });
-      step.textContent = `step ${Math.round(at) + 1} of ${last + 1}`;
+      step.textContent = `step ${Math.round(place) + 1} of ${last + 1}`;
     }
-    function tick(now) {
-      if (!figure.isConnected) return;
-      begun ??= now;
-      const at = ((now - begun) / 1000) % (seconds + rest);
-      if (figure.checkVisibility()) draw(last * Math.min(1, at / seconds));
-      requestAnimationFrame(tick);
+    function tick() {
+      at = (at + pause / 1000) % (seconds + rest);
+      if (at < seconds + pause / 500) draw(last * Math.min(1, at / seconds));
     }
-    requestAnimationFrame(tick);
+    // It runs only while it is seen.
+    new IntersectionObserver(([seen]) => {
+      clearInterval(timer);
+      timer = seen.isIntersecting ? setInterval(tick, pause) : null;
+    }).observe(figure);
   }
 
   document.addEventListener("click", (event) => {
