@@ -16,12 +16,9 @@ _TOOLS_NOBODY_ASKS_FOR = ["select2d", "lasso2d", "autoScale2d", "toggleSpikeline
 
 
 def plot_data(figure: Mapping[str, Any] | Path) -> PlotData:
-    """A figure, or the file that holds one, for `gr.Plot`.
-
-    Zoom and pan survive the previews of one run, since all its figures carry the same `uirevision`.
-    """
+    """A figure, or the file that holds one, for `gr.Plot`; without NaN, a width or paper of its own."""
     loaded = json.loads(figure.read_text("utf-8")) if isinstance(figure, Path) else figure
-    layout = {"uirevision": "run", **loaded.get("layout", {})}
+    layout = dict(loaded.get("layout", {}))
     layout.pop("width", None)
     layout |= {"paper_bgcolor": TRANSPARENT, "plot_bgcolor": TRANSPARENT}  # the sheet shows through
     config = {

@@ -37,11 +37,11 @@ window.langevin = (() => {
     const id = element.querySelector("[data-job]")?.dataset.job;
     if (!id) return;
     const url = new URL(location.href);
-    const fresh = url.searchParams.get("job") !== id;
+    if (url.searchParams.get("job") === id) return;
     url.searchParams.set("job", id);
     history.replaceState(history.state, "", url);
     // In one column the answer lies below the button that was just pressed.
-    if (fresh && settled && innerWidth <= 900) element.scrollIntoView({ block: "start", behavior: "smooth" });
+    if (settled && innerWidth <= 900) element.scrollIntoView({ block: "start", behavior: "smooth" });
   }
 
   async function copy(button) {
