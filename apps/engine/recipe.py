@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from domains.common.errors import BadInput
 from core.files import file_sha256
+from domains.common.errors import BadInput
 from domains.common.models import ModelFolder, builtin_models, find_model
 from domains.common.task import Request, Task
 

@@ -15,8 +15,8 @@ from apps.engine.environment import choose_device
 from apps.engine.recipe import InputFile, Recipe, input_files, parse_recipe
 from apps.engine.run import RESULT, Finished, OnProgress, run_task
 from apps.engine.validation import make_request
-from domains.common.errors import BadInput
 from core.files import file_sha256
+from domains.common.errors import BadInput
 from domains.common.models import BUILTIN, builtin_models, find_model
 from domains.common.recipe_files import embed_recipe, read_recipe
 from domains.common.task import Task

@@ -30,8 +30,8 @@ from apps.engine.recipe import (
     model_of,
     portable_request,
 )
-from domains.common.errors import BadInput, Cancelled
 from core.files import file_sha256
+from domains.common.errors import BadInput, Cancelled
 from domains.common.recipe_files import embed_recipe
 from domains.common.task import Request, Result, Task
 

@@ -26,4 +26,6 @@ class MissingLibrary(ImportError):
 
     def __init__(self, library: str, extra: str) -> None:
         self.library, self.extra = library, extra
-        super().__init__(f"{library} is not installed; install it with: pip install -c constraints.txt -e '.[{extra}]'")
+        super().__init__(
+            f"{library} is not installed; install it with: pip install -c constraints.txt -e '.[{extra}]'"
+        )

@@ -57,6 +57,8 @@ class SeriesModel:
         context: Rows around them from which anchors are made.
         config: The `model` part of its card: network, its configuration, schedule, context.
         card: The card it was loaded from; empty for one in training.
+        prior_std: Standard deviation of the prior's noise, fitted on tables kept aside so that bands cover what they
+            say: a network that averages over what it does not know draws samples that are a little too alike.
     """
 
     network: nn.Module
@@ -65,6 +67,7 @@ class SeriesModel:
     context: int
     config: dict[str, Any]
     card: dict[str, Any]
+    prior_std: float = 1.0
 
     def denoiser(self, where: Tensor) -> Preconditioned:
         """The unconditioned denoiser of entries `where` `[batch, columns, window]` is 1; bind a window with `given`."""
@@ -99,7 +102,10 @@ def load_series_model(folder: Path, device: str = "cpu") -> SeriesModel:
     model = new_model(card["model"])
     model.network.load_state_dict(tensors)
     model.network.to(device).eval().requires_grad_(False)
-    return replace(model, card=card)
+    prior_std = float(card.get("calibration", {}).get("prior_std", 1.0))
+    if not 0.5 <= prior_std <= 2.0:
+        raise ValueError("the card's prior_std is not between 0.5 and 2")
+    return replace(model, card=card, prior_std=prior_std)
 
 
 __all__ = ["FEATURES", "Anchors", "SeriesModel", "anchors", "features", "load_series_model", "new_model"]

@@ -83,7 +83,7 @@ def denoise(
         many = mine(where)
         f = model.denoiser(many).given({"memory": mine(memory), "where": many})
         grid = grid_of(sampling, f.process.schedule)
-        x = mine(prior) * many * f.process.schedule(grid[0])[1]
+        x = mine(prior) * many * f.process.schedule(grid[0])[1] * model.prior_std
         with _autocast(device):
             for step in sample(f, solver_of(sampling), x, grid, noise.take(index)):
                 x = step.x

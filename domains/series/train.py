@@ -20,7 +20,7 @@ from core.training.trainer import Trainer
 from domains.common.errors import BadInput
 from domains.common.training_report import accelerator, append_row, in_processes, plot_loss
 from domains.series.corpus import Source, real_sources
-from domains.series.judge import Case, judge, make_cases, sample_sheet
+from domains.series.judge import Case, calibrate, judge, make_cases, sample_sheet
 from domains.series.model import SeriesModel, new_model
 from domains.series.posterior import series_model
 from domains.series.stream import TrainingStream
@@ -220,7 +220,9 @@ def _train(job: Job, told: Told) -> None:
             told(progress.share, 1.0, f"CRPS {last['crps']:.4f}, anchors alone {last['anchor_crps']:.4f}")
     if trainer.leading:
         last = last if judged_step == trainer.step else _judge(job, model, trainer)
-        _publish(job, trainer, last)
+        told(1.0, 1.0, "calibrating the bands")
+        prior_std, tried = calibrate(model.with_network(_averaged(model, trainer)), job.cases, job.device)
+        _publish(job, trainer, last, {"prior_std": prior_std, "tried": tried})
 
 
 def _averaged(model: SeriesModel, trainer: Trainer) -> nn.Module:
@@ -237,7 +239,7 @@ def _judge(job: Job, model: SeriesModel, trainer: Trainer) -> dict[str, float]:
     return scores
 
 
-def _publish(job: Job, trainer: Trainer, scores: dict[str, float]) -> None:
+def _publish(job: Job, trainer: Trainer, scores: dict[str, float], calibration: dict[str, Any]) -> None:
     """Writes the averaged weights and their card."""
     command = "launch.py train series-base" + "".join(
         f" --set {k}={v}" for k, v in sorted(job.settings.items()) if DEFAULTS.get(k) != v
@@ -261,6 +263,7 @@ def _publish(job: Job, trainer: Trainer, scores: dict[str, float]) -> None:
             "what": "tables kept aside; CRPS in column standard deviations; the anchors are the trivial baseline",
             **{k: round(v, 5) for k, v in scores.items()},
         },
+        "calibration": calibration,
         "paper": "after CSDI (Tashiro et al. 2021) and TimeGrad (Rasul et al. 2021)",
         "licence": "Apache-2.0",
     }

@@ -21,9 +21,9 @@ from apps.cli import bench, doctor
 from apps.cli.flags import read_flags, task_flags
 from apps.cli.main import COMMANDS, main
 from apps.cli.run import build_request
+from core.files import file_sha256
 from domains.common import models
 from domains.common.errors import Cancelled, MissingLibrary
-from core.files import file_sha256
 from domains.common.task import TASKS, Sampling, Task
 from domains.registry import all_tasks
 

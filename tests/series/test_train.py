@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from core.checkpoint import load_card
 from domains.common.errors import BadInput
 from domains.common.models import builtin_models
-from domains.series.judge import judge, make_cases
+from domains.series.judge import calibrate, judge, make_cases
 from domains.series.model import load_series_model, new_model
 from domains.series.stream import TrainingStream
 from domains.series.train import TableStream, train
@@ -113,7 +114,19 @@ def test_judging_scores_the_model_beside_its_anchors() -> None:
     scores, drawn = judge(model, cases, "cpu")
     assert 0 < scores["anchor_crps"] < 1
     assert 0 < scores["crps"] < 2
-    assert drawn[0].shape == (16, 100, 2)
+    assert drawn[0].shape == (24, 100, 2)
+
+
+def test_a_wider_prior_widens_the_bands() -> None:
+    torch.manual_seed(0)
+    model = new_model(model_config(SMALL))
+    cases = make_cases([("walk", np.cumsum(np.random.default_rng(1).normal(size=(100, 2)), axis=0))])
+    _, narrow = judge(model, cases, "cpu")
+    _, wide = judge(replace(model, prior_std=1.5), cases, "cpu")
+    hidden = cases[0].hidden
+    assert wide[0].std(axis=0)[hidden].mean() > 1.2 * narrow[0].std(axis=0)[hidden].mean()
+    best, tried = calibrate(model, cases, "cpu")
+    assert best == min(tried, key=lambda row: row["crps"])["prior_std"]
 
 
 @pytest.fixture
