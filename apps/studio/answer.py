@@ -38,8 +38,7 @@ def status(job: Job, ahead: int = 0) -> str:
             at = f"at {_steps(job)}; " if _steps(job) else ""
             return _line(job, "Cancelled", f"{at}your request is kept, nothing was written")
     error = job.error or JobError("", "for an unknown reason")
-    where = f"{field_words(error.field)}: " if error.field else ""
-    return _line(job, "Failed", f"{where}{error.message}. Your request is kept.")
+    return _line(job, "Failed", f"{sentence(error.field, error.message)}. Your request is kept.")
 
 
 def _running(job: Job) -> str:
@@ -76,9 +75,16 @@ def _line(job: Job, word: str, words: str, share: float | None = None) -> str:
     )
 
 
-def fault(sentence: str) -> str:
-    """A fault in one sentence, for the place where it can be mended."""
-    return f'<p class="fault" role="alert">{escape(sentence)}</p>'
+def sentence(field: str, message: str) -> str:
+    """`Samples must be ...`: a message with the field that it is about, as one sentence."""
+    if not field:
+        return message[:1].upper() + message[1:]
+    return f"{field_words(field)}{' ' if message[:1].islower() else ': '}{message}"
+
+
+def fault(words: str) -> str:
+    """A fault, for the place where it can be mended."""
+    return f'<p class="fault" role="alert">{escape(words)}</p>'
 
 
 def example_status(label: str) -> str:

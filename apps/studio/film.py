@@ -35,8 +35,11 @@ class Film:
     model_sha256: str
 
 
-def record_series(samples: int = 6, steps: int = 24, hidden: range = range(58, 132)) -> Film:
-    """Mauna Loa's CO2 with seventeen months hidden in one stretch, filled by `series-base`."""
+def record_series(samples: int = 6, steps: int = 24, shown: int = 190) -> Film:
+    """Mauna Loa's CO2 with about a year hidden, filled by `series-base`; the model sees fifteen years, the film less.
+
+    The stretch lies where windows do not overlap, so that it is made in one piece.
+    """
     import numpy as np
 
     from domains.common.models import find_model
@@ -45,25 +48,29 @@ def record_series(samples: int = 6, steps: int = 24, hidden: range = range(58, 1
     from domains.series.posterior import Posterior, series_model
     from domains.series.table import read_table
 
-    table = read_table(co2_table(), None)
-    values = table.values[-190:].copy()
+    values = read_table(co2_table(), None).values[-768:].copy()
+    model = series_model(None)
+    windows = Posterior(values, model, Sampling(), samples).windows
+    k = len(windows) // 2
+    hidden = range(windows[k - 1].begin + model.window, windows[k + 1].begin)
     values[hidden] = np.nan
     states: list[np.ndarray] = []
-    posterior = Posterior(values, series_model(None), Sampling(steps=steps), samples)
+    posterior = Posterior(values, model, Sampling(steps=steps), samples)
     posterior.draw(lambda done, total, snapshot: states.append(snapshot()[:, list(hidden), 0]))
-    low, high = np.nanmin(values), np.nanmax(values)
-    low, high = low - 0.25 * (high - low), high + 0.25 * (high - low)
+    first = max(0, (hidden.start + hidden.stop - shown) // 2)
+    low, high = np.nanmin(values[first : first + shown]), np.nanmax(values[first : first + shown])
+    low, high = low - 0.2 * (high - low), high + 0.2 * (high - low)
 
     def across(rows: Sequence[int]) -> list[float]:
-        return [round(row * WIDTH / (len(values) - 1), 1) for row in rows]
+        return [round((row - first) * WIDTH / (shown - 1), 1) for row in rows]
 
     def down(heights: np.ndarray) -> list[int]:
         share = (heights - low) / (high - low)
         return [round(float(v)) for v in HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN)]
 
-    pieces = [range(0, hidden.start), range(hidden.stop, len(values))]
+    pieces = [range(first, hidden.start), range(hidden.stop, first + shown)]
     return Film(
-        caption=f"CO\u2082 at Mauna Loa, {len(hidden)} weeks hidden and made again {samples} times by series-base.",
+        caption=f"CO\u2082 at Mauna Loa: {len(hidden)} weeks hidden, and made again {samples} times by series-base.",
         known=[list(zip(across(rows), down(values[list(rows), 0]), strict=True)) for rows in pieces],
         x=across(hidden),
         frames=[[down(path) for path in state] for state in states],

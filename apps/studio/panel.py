@@ -301,13 +301,11 @@ class Panel:
     def _show_fault(self, error: BadInput) -> Updates:
         updates = self._no_faults()
         place = next((f for f in self.fields if error.field in (f.name, f.name.rsplit(".", 1)[-1])), None)
-        if place is None:
-            where = f"{answer.field_words(error.field)}: " if error.field else ""
-            updates[self.fault] = gr.update(value=answer.fault(f"{where}{error.message}"), visible=True)
-            return updates
-        sentence = f"{place.label} {error.message}" if error.message[:1].islower() else error.message
-        updates[self.faults[place.name]] = gr.update(value=answer.fault(sentence), visible=True)
-        if place.group:
+        slot = self.fault if place is None else self.faults[place.name]
+        updates[slot] = gr.update(
+            value=answer.fault(answer.sentence(error.field, error.message)), visible=True
+        )
+        if place is not None and place.group:
             updates[self.groups[place.group]] = gr.update(open=True)
         return updates
 
