@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 import gradio as gr
 
+from apps.cli.stopping import stop_on_terminate
 from apps.engine.jobs import Engine
 from apps.studio import theme
 from apps.studio.api import add_endpoint
@@ -136,13 +137,14 @@ def launch(host: str = "127.0.0.1", port: int = 7860, root_path: str | None = No
     """
     private_upload_folder()
     engine = Engine()
-    try:
-        studio = Studio(engine)
-        serve(studio, host, port, root_path)
-        print(f"Langevin is on http://{host}:{port}  (Ctrl+C ends it)", flush=True)
-        studio.blocks.block_thread()
-    finally:
-        engine.close()
+    with stop_on_terminate():
+        try:
+            studio = Studio(engine)
+            serve(studio, host, port, root_path)
+            print(f"Langevin is on http://{host}:{port}  (Ctrl+C ends it)", flush=True)
+            threading.Event().wait()
+        finally:
+            engine.close()
 
 
 def serve(studio: Studio, host: str, port: int, root_path: str | None = None) -> None:
@@ -172,7 +174,6 @@ def serve(studio: Studio, host: str, port: int, root_path: str | None = None) ->
             quiet=True,
             prevent_thread_lock=True,
         )
-    except OSError as error:
-        raise BadInput(
-            "port", f"{port} cannot be opened on {host} ({error}); choose another with --port"
-        ) from None
+    except OSError:  # gradio's words for it name its own settings
+        mend = "it is in use or not allowed; choose another with --port"
+        raise BadInput("port", f"{port} cannot be opened on {host}: {mend}") from None

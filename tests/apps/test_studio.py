@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from apps.engine.jobs import Engine, Job, JobState
 from apps.engine.validation import make_request
 from apps.studio import answer, film, gallery, uploads
 from apps.studio.api import endpoint
-from apps.studio.app import Studio
+from apps.studio.app import Studio, serve
 from apps.studio.estimate import Costs, work
 from apps.studio.figures import plot_data
 from apps.studio.forms import fill_form
@@ -193,6 +194,15 @@ def test_missing_libraries_disable_the_button_and_say_what_to_install(
     shown = Studio(engine, [walk_task]).panels["demo.walk"]
     assert not shown.run.interactive
     assert "rdkit" in shown.fault.value and "langevin[series]" in unescape(shown.fault.value)
+
+
+def test_a_port_in_use_is_said_in_one_sentence(walk_task: Task, engine: Engine) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(BadInput, match=f"port: {port} cannot be opened.*--port"):
+            serve(Studio(engine, [walk_task]), "127.0.0.1", port)
 
 
 # ---------------------------------------------------------------- words, costs, figures

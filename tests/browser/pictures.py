@@ -34,6 +34,11 @@ def main() -> int:
         series = open_page(browser, app.url, viewport={"width": 1280, "height": 800}).page
         series.click("#try_series_impute")
         series.wait_for_selector("#series_impute_status [data-state=done]")
+        series.evaluate(
+            """Plotly.relayout(document.querySelector('#series_impute_plot .js-plotly-plot'),
+                 {'xaxis.range': ['1962-07-01', '1967-07-01'], 'yaxis.range': [312, 328]})"""
+        )
+        series.evaluate("scrollTo(0, 0)")
         series.mouse.move(0, 0)
         series.wait_for_timeout(1500)
         series.screenshot(path=IMAGES / "series.png")

@@ -170,6 +170,7 @@ def test_the_browser_is_no_way_past_the_bounds(open_tab: Open, table: Path) -> N
     tab = open_tab(IMPUTE)
     upload(tab, table)
     tab.page.click("button:has-text('Sampling')")
+    tab.page.wait_for_selector("#series_impute_sampling_steps input", state="attached")
     tab.page.evaluate("document.querySelector('#series_impute_sampling_steps input').removeAttribute('max')")
     set_field(tab, "sampling_steps", 100_000)
     tab.page.click(RUN)
