@@ -44,10 +44,19 @@ def _card(card: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
+    """A value as HTML: a line for each entry of a mapping or a list, and a list's own mappings in one line each."""
     if isinstance(value, Mapping):
-        return "<br>".join(
-            f"{escape(field_words(str(name)))}: {_value(item)}" for name, item in value.items()
-        )
+        return "<br>".join(_entries(value))
     if isinstance(value, list | tuple):
-        return "<br>".join(_value(item) for item in value)
+        return "<br>".join(
+            ", ".join(_entries(item)) if isinstance(item, Mapping) else _value(item) for item in value
+        )
     return escape(number(value) if isinstance(value, int | float) else str(value))
+
+
+def _entries(value: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{escape(field_words(str(name)))}: {_value(item)}"
+        for name, item in value.items()
+        if name not in _FOR_MACHINES
+    ]

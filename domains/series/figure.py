@@ -281,7 +281,7 @@ def _x_axis(table: SeriesTable, anchor: str, slider: bool) -> dict[str, Any]:
         "anchor": anchor,
         "title": {"text": _label(table.time_column or "row")},
         "type": "date" if isinstance(table.time, pd.DatetimeIndex) else "linear",
-        "rangeslider": {"visible": slider, "thickness": 0.1},
+        "rangeslider": {"visible": slider, "thickness": 0.1, "yaxis": {"rangemode": "auto"}},
     }
     if slider and axis["type"] == "date":
         axis["hoverformat"] = "%Y-%m-%d %H:%M"
