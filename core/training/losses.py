@@ -46,15 +46,6 @@ def constant(log_snr: Tensor) -> Tensor:
     return torch.ones_like(log_snr)
 
 
-WEIGHTINGS: dict[str, Weighting] = {
-    "simple": simple,
-    "truncated-snr": truncated_snr,
-    "min-snr": min_snr,
-    "edm": edm,
-    "constant": constant,
-}
-
-
 def uniform_times(noise: Noise, count: int) -> Tensor:
     """Times evenly spread over (0, 1) by one shared shift, `[count]` float64: less variance than independent draws.
 

@@ -44,7 +44,7 @@ NOTES = (
     "from the start are not scored. The true values themselves would score 0 in CRPS, MAE and RMSE.",
     "CRPS of Gaussian bands is the closed form; CRPS of samples is the fair estimator (Ferro 2014), which, like the "
     "closed form, does not depend on the number of samples on average. MAE judges the median, RMSE the mean.",
-    f"Our bands are the quantiles that the task writes, from {SAMPLES} samples with the k-th smallest at k / (S + 1).",
+    "Our bands are the quantiles that the task writes: the k-th smallest of S samples stands at k / (S + 1).",
     "Methods without bands of their own get Gaussian ones from their errors on observed cells hidden in the same "
     "pattern: one spread a column or one a distance to the next observation, from squared or absolute errors, "
     "whichever has the lower CRPS on errors it was not fitted to. kNN's k is chosen on hidden cells as well.",
@@ -177,7 +177,8 @@ def evaluate_impute(
     benchmarks = [etth1(folder), *beijing_stations(folder)]
     if quick:
         benchmarks, seeds = [b.first_of_test(QUICK_ROWS) for b in benchmarks], seeds[:1]
-    ours = {} if baselines_only else _ours(model, SAMPLES // 2 if quick else SAMPLES)
+    samples = SAMPLES // 2 if quick else SAMPLES
+    ours = {} if baselines_only else _ours(model, samples)
     table = EvaluationTable(
         "series.impute",
         "Filling gaps in tables never seen: " + ", ".join(b.name for b in benchmarks),
@@ -186,6 +187,7 @@ def evaluate_impute(
         references=(TRIVIAL,),
         notes=[
             *NOTES,
+            f"{OURS}: {samples} samples of every missing cell.",
             *(f"{b.name}: {b.test.shape[0]:,} rows x {b.test.shape[1]} columns." for b in benchmarks),
         ],
         command="python launch.py eval series.impute" + (" --quick" if quick else ""),

@@ -97,11 +97,11 @@ class _Forecast:
         for k, start in enumerate(starts):
             rows = min(chunk, self.horizon - start)
 
-            def report(step: int, future: Tensor, k: int = k, start: int = start) -> None:
+            def report(step: int, which: range, future: Tensor, k: int = k) -> None:
                 if watch is not None:
 
                     def snapshot() -> NDArray[np.float64]:
-                        so_far = torch.cat([*[p[: len(future)] for p in paths], future], -1)
+                        so_far = torch.cat([*[p[which.start : which.stop] for p in paths], future], -1)
                         grown = torch.nn.functional.pad(
                             so_far, (0, self.horizon - so_far.shape[-1]), value=torch.nan
                         )
@@ -114,7 +114,7 @@ class _Forecast:
             self._append(future)
         return self.units.restore(torch.cat(paths, -1))
 
-    def _extend(self, rows: int, noise: Noise, report: Callable[[int, Tensor], None]) -> Tensor:
+    def _extend(self, rows: int, noise: Noise, report: Callable[[int, range, Tensor], None]) -> Tensor:
         """The next `rows` of every path, `[samples, columns, rows]` in stored units."""
         context, window = self.model.context, self.model.window
         many = len(self.history)
@@ -135,8 +135,9 @@ class _Forecast:
         prior = noise.at("prior").normal(torch.empty(self.samples, *where.shape[1:]))
         ahead = slice(shown - begin, end - begin)
 
-        def restored(state: Tensor) -> Tensor:
-            one_each = a if many == 1 else Anchors(**{name: v[: len(state)] for name, v in vars(a).items()})
+        def restored(state: Tensor, which: range) -> Tensor:
+            mine = slice(None) if many == 1 else slice(which.start, which.stop)
+            one_each = Anchors(**{name: v[mine] for name, v in vars(a).items()})
             return one_each.restore(state.float().cpu())[..., ahead]
 
         try:
@@ -147,13 +148,13 @@ class _Forecast:
                 prior,
                 noise,
                 self.sampling,
-                lambda step, x: report(step, restored(x)),
+                lambda step, which, x: report(step, which, restored(x, which)),
             )
         except NotFinite as error:
             raise BadInput("table", f"sampling broke down ({error}); look for extreme values") from None
         # What never fell below zero does not in the next window's past either.
         floor = torch.from_numpy((self.units.floor - self.units.centre) / self.units.unit).float()[:, None]
-        return torch.maximum(restored(state), floor)
+        return torch.maximum(restored(state, range(self.samples)), floor)
 
     def _append(self, future: Tensor) -> None:
         history = self.history.expand(self.samples, -1, -1)

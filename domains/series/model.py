@@ -15,7 +15,7 @@ from core.denoiser import Preconditioned
 from core.networks import build_network
 from core.schedules import SCHEDULES
 from core.spaces.gaussian import Gaussian
-from domains.series.anchors import Anchors, anchors
+from domains.series.anchors import Anchors
 
 FEATURES = 13
 
@@ -106,6 +106,3 @@ def load_series_model(folder: Path, device: str = "cpu") -> SeriesModel:
     if not 0.5 <= prior_std <= 2.0:
         raise ValueError("the card's prior_std is not between 0.5 and 2")
     return replace(model, card=card, prior_std=prior_std)
-
-
-__all__ = ["FEATURES", "Anchors", "SeriesModel", "anchors", "features", "load_series_model", "new_model"]

@@ -55,7 +55,7 @@ def denoise(
     prior: Tensor,
     noise: Noise,
     sampling: Sampling,
-    report: Callable[[int, Tensor], None],
+    report: Callable[[int, range, Tensor], None],
 ) -> Tensor:
     """One window from prior noise to the model's clean state, by the core's loop.
 
@@ -64,7 +64,7 @@ def denoise(
         where: `[samples or 1, columns, window]`, 1 at entries to denoise.
         prior: `[samples, columns, window]`, standard normal.
         noise: One stream a sample.
-        report: Called after each step with (steps done, state so far `[some, columns, window]`); may raise to stop.
+        report: Called after each step with (steps done, which samples are walked, their state); may raise to stop.
 
     Returns:
         `[samples, columns, window]`.
@@ -87,7 +87,8 @@ def denoise(
         with _autocast(device):
             for step in sample(f, solver_of(sampling), x, grid, noise.take(index)):
                 x = step.x
-                report(round((low + len(index) * step.index / sampling.steps) / samples * sampling.steps), x)
+                done = (low + len(index) * step.index / sampling.steps) / samples
+                report(round(done * sampling.steps), index, x)
         pieces.append(x.float().cpu())
     return torch.cat(pieces)
 
@@ -209,9 +210,9 @@ class Posterior:
         total = float(max(1, len(todo) * self.sampling.steps))
         weight_of = dict(zip(self.windows, self.weights, strict=True))
 
-        def current(w: Window, a: Anchors, state: Tensor, target: Tensor) -> None:
+        def add(w: Window, a: Anchors, state: Tensor, target: Tensor) -> None:
             inner = slice(w.keep_from - w.begin, w.keep_to - w.begin)
-            target[: len(state), :, w.keep_from : w.keep_to] += weight_of[w] * a.restore(state)[..., inner]
+            target[..., w.keep_from : w.keep_to] += weight_of[w] * a.restore(state)[..., inner]
 
         for first in range(0, len(todo), WINDOWS_READ_AT_ONCE):
             group = todo[first : first + WINDOWS_READ_AT_ONCE]
@@ -221,13 +222,15 @@ class Posterior:
             for i, w in enumerate(group):
                 a, base = _take(several, i), (first + i) * self.sampling.steps
 
-                def report(step: int, state: Tensor, w: Window = w, a: Anchors = a, base: int = base) -> None:
+                def report(
+                    step: int, which: range, state: Tensor, w: Window = w, a: Anchors = a, base: int = base
+                ) -> None:
                     if watch is None:
                         return
 
                     def snapshot() -> NDArray[np.float64]:
-                        now, known = out[: len(state)].clone(), touched.clone()
-                        current(w, a, state.float().cpu(), now)
+                        now, known = out[which.start : which.stop].clone(), touched.clone()
+                        add(w, a, state.float().cpu(), now)
                         known[w.keep_from : w.keep_to] = True
                         now = torch.where(self.present, self.values, torch.where(known, now, torch.nan))
                         return self.units.restore(now)
@@ -250,7 +253,7 @@ class Posterior:
                     raise BadInput(
                         "table", f"sampling broke down ({error}); look for extreme values"
                     ) from None
-                current(w, a, state, out)
+                add(w, a, state, out)
                 touched[w.keep_from : w.keep_to] = True
         return self.units.restore(torch.where(self.present, self.values, out))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +16,6 @@ from core.training.trainer import TrainerSettings
 from domains.common.errors import BadInput
 from domains.series.anchors import anchors
 from domains.series.model import FEATURES, SeriesModel
-
-
-class Stream(Protocol):
-    """Batches addressed by step; see `domains.series.stream.TrainingStream`."""
-
-    def batch_at(self, step: int) -> dict[str, np.ndarray]:
-        """The batch of a step."""
-        ...
 
 
 def batch_loss(

@@ -113,6 +113,23 @@ def test_progress_reaches_the_end_and_may_stop_the_walk(table: np.ndarray) -> No
     assert calls == 1
 
 
+def test_snapshots_belong_to_the_samples_that_are_walked(table: np.ndarray) -> None:
+    """The last snapshot of each part of the samples is what the walk then returns for them."""
+    last: dict[int, np.ndarray] = {}
+
+    def watch(done: float, total: float, snapshot: object) -> None:
+        shot = snapshot()  # type: ignore[operator]
+        if np.isfinite(shot).all():
+            last[len(last)] = shot
+
+    paths = forecast_values(table, 130, samples=100, sampling=Sampling(steps=2), watch=watch)
+    assert len(last) > 2  # more than one part
+    for shot in last.values():
+        assert shot.shape[1:] == (130, 2)
+    ends = [shot for shot in last.values() if any(np.allclose(shot[0], path, atol=1e-4) for path in paths)]
+    assert {next(i for i, p in enumerate(paths) if np.allclose(s[0], p, atol=1e-4)) for s in ends} > {0}
+
+
 def test_anchor_bands_have_the_shape_of_the_table(table: np.ndarray) -> None:
     mean, std = anchor_bands(table)
     assert mean.shape == std.shape == table.shape
