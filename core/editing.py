@@ -5,26 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from core.denoiser import Denoiser
 from core.inversion import decode, encode
 from core.noise import Noise
 from core.sampling import Solver, Step, final, sample
-from core.state import State, time64
-
-
-def grid_below(times: Tensor, start: float) -> Tensor:
-    """`start` and the times of a decreasing grid `[n]` below it.
-
-    Raises:
-        ValueError: If no time of the grid lies below `start`.
-    """
-    below = times.double()[times < start - 1e-12]
-    if not len(below):
-        raise ValueError(f"no time of the grid lies below {start}")
-    return torch.cat([torch.tensor([start], dtype=torch.float64), below])
+from core.starts import come_closer
+from core.state import State
 
 
 def sdedit(
@@ -44,11 +32,10 @@ def sdedit(
         noise: One stream a sample.
 
     Raises:
-        ValueError: If no time of the grid lies below `start`.
+        ValueError: If `start` is outside (0, 1], or no time of the grid lies below it.
     """
-    grid = grid_below(times, start)
-    x = f.process.corrupt(guide, time64(start), noise.at("guide"))
-    return sample(f, solver, x, grid, noise)
+    x, left = come_closer(f.process, guide, start, times, noise.at("guide"))
+    return sample(f, solver, x, left, noise)
 
 
 def translate(source: Denoiser, target: Denoiser, solver: Solver, x0: State, times: Tensor) -> Iterator[Step]:

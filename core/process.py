@@ -5,6 +5,7 @@ written in these verbs, and so hold for images, tokens, rotations and products o
 
     prior       x_1 ~ q(x_1)
     corrupt     x_t ~ q(x_t | x_0)
+    renoise     x_t ~ q(x_t | x_s), t >= s: forward again from a state that is noisy already
     target      what a denoiser regresses at x_t: x_0 itself, save on curved spaces
     point       the prediction that is certain of x_0
     bridge      the kernel q(x_s | x_t, prediction), s < t
@@ -53,6 +54,14 @@ class Process(Protocol):
 
     def corrupt(self, x0: State, t: Time, noise: Noise) -> State:
         """A draw of x_t given clean data `x0`."""
+        ...
+
+    def renoise(self, x: State, s: Time, t: Time, noise: Noise) -> State:
+        """A draw of x_t given x_s = `x`, for t >= s; `x` itself where t = s.
+
+        Corrupting to s and renoising to t has the law of corrupting to t.  Restarts, RePaint's time travel and
+        multistep consistency sampling are walks that renoise now and then.
+        """
         ...
 
     def point(self, x0: State) -> Prediction:

@@ -3,9 +3,10 @@
 The target is the law of the walk tilted by exp(reward(x_0)).  At each step the reward of the prediction stands in for
 the final one; the proposal leans by the tilt of the kernel that is natural to its space, and the weight
 
-    exp(reward(q_s) - reward(q_t)) kernel(x_s | x_t) / proposal(x_s | x_t)
+    exp(g_s reward(q_s) - g_t reward(q_t)) kernel(x_s | x_t) / proposal(x_s | x_t)
 
-is exact whatever the lean, so a bad lean costs spread and never bias (Wu et al. 2023, "Twisted diffusion sampler").
+is exact whatever the lean and whatever share g of the reward counts on the way, as long as all of it counts at the end:
+a bad choice costs spread and never bias (Wu et al. 2023, "Twisted diffusion sampler").
 """
 
 from __future__ import annotations
@@ -186,6 +187,25 @@ def log_ratio(process: Process, plain: Any, lent: Any, x: State, t: Time, s: Tim
     return torch.stack([value for _, value in leaves(parts)]).sum(0)
 
 
+def by_uncertainty(process: Gaussian, std: float, data_std: float = 1.0) -> Callable[[Tensor], float]:
+    """For a Gaussian measurement: the share std^2 / (std^2 + r_t^2) of its log-likelihood, for `Twisted.temper`.
+
+    r_t^2 is the variance of x_0 given x_t for normal data, as in pseudoinverse guidance (Song et al. 2023, sec. 3.3).
+
+    Args:
+        process: Of the denoiser.
+        std: Of the measurement's noise.
+        data_std: Of the data.
+    """
+
+    def share(t: Tensor) -> float:
+        alpha, sigma = (float(v) for v in process.schedule(t))
+        spread = (data_std * sigma) ** 2 / ((data_std * alpha) ** 2 + sigma**2)
+        return std**2 / (std**2 + spread)
+
+    return share
+
+
 @dataclass(frozen=True)
 class Twisted:
     """The twisted diffusion sampler (Wu et al. 2023, algorithm 1), on R^n, tokens, rotations and products of them.
@@ -198,13 +218,21 @@ class Twisted:
         reward: prediction -> `[particles]`, in nats.
         threshold: Particles are resampled when their effective number falls below this share of all.
         strength: How far proposals lean; any value leaves the target as it is.
+        temper: t -> the share of the reward that counts at time t, 1 at the end; any leaves the target as it is.  A
+            sharp reward judges early predictions as if they were certain, and all but one particle die: see
+            `by_uncertainty`.
     """
 
     reward: Reward
     threshold: float = 0.5
     strength: float = 1.0
+    temper: Callable[[Tensor], float] | None = None
     order = 1
     evaluations = 1
+
+    def _reward_at(self, t: Time) -> Reward:
+        share = 1.0 if self.temper is None else self.temper(t)
+        return self.reward if share == 1 else lambda q: share * self.reward(q)
 
     def __call__(self, f: Denoiser, x: State, t: Time, s: Time, memory: Any, noise: Noise) -> Step:
         """One step, one evaluation and its gradient (two at the first, none after the last).
@@ -213,7 +241,7 @@ class Twisted:
         """
         process = f.process
         if memory is None:
-            first = slope(f, x, t, self.reward)
+            first = slope(f, x, t, self._reward_at(t))
             memory = {**vars(first), "log_weights": first.reward.double(), "log_normaliser": 0.0}
         x, memory = resampled(x, memory, noise.at("resample"), self.threshold)
         q, old = memory["prediction"], memory["reward"]
@@ -224,7 +252,7 @@ class Twisted:
             certain = process.point(y)
             new = Slope(certain, self.reward(certain), memory["rise"])
         else:
-            new = slope(f, y, s, self.reward)
+            new = slope(f, y, s, self._reward_at(s))
         grown = new.reward.double() - old.double() + log_ratio(process, q, lent, x, t, s, y)
         after = {**vars(new), "log_weights": memory["log_weights"] + grown, "aimed": q}
         after["log_normaliser"] = memory["log_normaliser"]

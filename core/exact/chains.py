@@ -203,5 +203,12 @@ def widened(table: Tensor, vocabulary: int) -> Tensor:
 
 
 def total_variation(law: Tensor, truth: Tensor) -> float:
-    """Half the summed difference of two laws on equal axes; `truth` `[V] * length` is widened to those of `law`."""
-    return float((law - widened(truth, law.shape[0])).abs().sum()) / 2
+    """Half the summed difference of two laws on equal axes; `truth` `[V] * length` is widened to those of `law`.
+
+    Raises:
+        ValueError: If they have other axes.
+    """
+    wide = widened(truth, law.shape[0])
+    if wide.shape != law.shape:
+        raise ValueError(f"laws of shapes {list(law.shape)} and {list(truth.shape)} cannot be compared")
+    return float((law - wide).abs().sum()) / 2

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from core.denoiser import Denoiser
-from core.forward import renoise
 from core.noise import Noise
 from core.sampling import Solver, Step
 from core.state import State, Time, each, leaves
@@ -58,7 +57,7 @@ class Inpainted:
         """
         inner, last = memory if memory is not None else (None, f.process.point(x))
         if _compared(s, t, "gt"):
-            y = renoise(f.process, x, t, s, noise.at("travel"))
+            y = f.process.renoise(x, t, s, noise.at("travel"))
             return Step(s, y, last, (None, last))
         there = self.known
         if self.renoised:

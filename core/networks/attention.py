@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
@@ -69,12 +70,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, angles: Tensor | None = None, keys: Tensor | None = None) -> Tensor:
         """Attends; `angles` rotate queries and keys, `keys` `[batch, length]` is False where there is nothing."""
-        q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        qkv = rearrange(self.qkv(x), "b n (three h d) -> b n three h d", three=3, h=self.heads)
+        qk, v = qkv[:, :, :2], qkv[:, :, 2]
         if self.norms is not None:
-            q, k = self.norms[0](q), self.norms[1](k)
+            qk = torch.stack([norm(part) for norm, part in zip(self.norms, qk.unbind(2), strict=True)], 2)
         if angles is not None:
-            q, k = rotate(q, angles), rotate(k, angles)
-        y = attend(q, k, v, keys, self.backend)
+            qk = rotate(qk, angles)
+        q, k = qk.unbind(2)
+        y = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), keys, self.backend)
         out: Tensor = self.out(rearrange(y, "b h n d -> b n (h d)"))
         return out
 

@@ -49,7 +49,7 @@ class BELM:
         if memory is None:
             return Step(s, process.bridge(q, x, t, s, 0.0).sample(noise), q, (t, x))
         u, before = memory
-        level, last, following = (_level(process, v) for v in (t, u, s))
+        level, last, following = (process.noise_level(v) for v in (t, u, s))
         ratio = (following - level) / (level - last)
         if (
             ratio == 0 or not math.isfinite(ratio) or not math.isfinite(following)
@@ -59,7 +59,3 @@ class BELM:
         old = ratio**2 / alpha_u * wide(before) + (1 - ratio**2) / alpha * x
         fresh = (following - level) * (1 + ratio) * process.noise_in(q, x, t)
         return Step(s, alpha_s * (old + fresh), q, (t, x))
-
-
-def _level(process: Gaussian, t: Tensor) -> float:
-    return math.exp(-float(process.log_snr(t)))

@@ -57,7 +57,7 @@ class StochasticHeun:
         x, t = self._stirred(process, x, t, noise)
         q = f(x, t)
         y = process.bridge(q, x, t, s, 0.0).sample(noise)  # Euler's step along (y - q) / level
-        level, following = _level(process, t), _level(process, s)
+        level, following = process.noise_level(t), process.noise_level(s)
         if following == 0 or level == 0 or math.isinf(level) or math.isinf(following):
             return Step(s, y, q)
         (alpha, _), (alpha_s, _) = process.scales(t, x), process.scales(s, x)
@@ -68,19 +68,15 @@ class StochasticHeun:
 
     def _stirred(self, process: Gaussian, x: Tensor, t: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """The state at a raised noise level, and the time of that."""
-        level = _level(process, t)
+        level = process.noise_level(t)
         if self.churn == 0 or not self.low <= level <= self.high or not 0 < level < math.inf:
             return x, t
         raised = process.schedule.time_of(
             torch.tensor(-math.log(level * (1 + self.churn)), dtype=torch.float64)
         )
         alpha, target = process.scales(t, x)[0], process.scales(raised, x)[0]
-        reached = _level(process, raised)
+        reached = process.noise_level(raised)
         if not level < reached < math.inf:
             return x, t
         std = target * math.sqrt(reached**2 - level**2) * self.inflation
         return Normal(target / alpha * x, std, process.project).sample(noise.at("churn")), raised
-
-
-def _level(process: Gaussian, t: Tensor) -> float:
-    return math.exp(-float(process.log_snr(t)))

@@ -19,13 +19,6 @@ from core.spaces.gaussian import Gaussian, Normal
 from core.state import append_axes, time64, wide
 
 
-def kernel_scales(process: Gaussian, t: Tensor, s: Tensor, eta: float) -> tuple[float, float]:
-    """(lead, std) of the bridge x_s = lead q + keep x_t + std z between two scalar times."""
-    one = torch.ones(1, 1, dtype=torch.float64)
-    kernel = process.bridge(one, torch.zeros_like(one), t, s, eta)
-    return float(kernel.mean), float(kernel.std)
-
-
 @dataclass(frozen=True)
 class PredictionErrors:
     """E ||x_0 - q(x_t, t)||^2 / d along the clock: what a prediction leaves open, measured once.
@@ -108,7 +101,7 @@ class OptimalVariance:
     def kernel(self, process: Gaussian, q: Tensor, x: Tensor, t: Tensor, s: Tensor) -> Normal:
         """The kernel of x_s given `x` `[batch, ...]` at time `t` and the prediction `q` of its shape."""
         mean = process.bridge(q, x, t, s, self.eta).mean
-        lead, std = kernel_scales(process, t, s, self.eta)
+        lead, _, std = process.step(float(t), float(s), self.eta)
         variance = std**2 + lead**2 * self.errors(max(float(process.log_snr(t)), -1e3))
         return Normal(mean, torch.tensor(math.sqrt(variance), dtype=torch.float64), process.project)
 
@@ -147,7 +140,7 @@ class RangeVariance:
     def kernel(self, process: Gaussian, q: Tensor, x: Tensor, t: Tensor, s: Tensor) -> Normal:
         """The kernel of x_s, s > 0, given `x` `[batch, ...]` at time `t` and the prediction `q` of its shape."""
         mean = process.bridge(q, x, t, s, 1.0).mean
-        small = math.log(kernel_scales(process, t, s, 1.0)[1]) * 2
+        small = math.log(process.step(float(t), float(s))[2]) * 2
         # beta-tilde is beta sigma_s^2 / sigma_t^2
         large = small + 2 * float(process.scales(t, x)[1].log() - process.scales(s, x)[1].log())
         share = self.share(wide(x), t) if callable(self.share) else self.share

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from core.denoiser import Denoiser
-from core.forward import renoise
 from core.noise import Noise
 from core.sampling import Solver, Step
 from core.state import State, Time, each, leaves
@@ -63,14 +62,10 @@ class Restart:
         return getattr(self.solver, "evaluations", None)
 
     def __call__(self, f: Denoiser, x: State, t: Time, s: Time, memory: Any, noise: Noise) -> Step:
-        """One step down, or one jump up.  Memory: (the last prediction, the solver's memory).
-
-        Raises:
-            Unsuited: If the times jump up and the process has no forward kernel.
-        """
+        """One step down, or one jump up.  Memory: (the last prediction, the solver's memory)."""
         shown, inner = memory if memory is not None else (x, None)
         rises = each(lambda u, v: torch.as_tensor(v > u), t, s)
         if any(bool(up.any()) for _, up in leaves(rises)):
-            return Step(s, renoise(f.process, x, t, s, noise.at("restart")), shown, (shown, None))
+            return Step(s, f.process.renoise(x, t, s, noise.at("restart")), shown, (shown, None))
         step = self.solver(f, x, t, s, inner, noise)
         return step._replace(memory=(step.prediction, step.memory))

@@ -186,6 +186,14 @@ class Gaussian:
         """Clean data itself: the posterior mean minimises the squared error."""
         return x0
 
+    def step(self, t: float, s: float, eta: float = 1.0) -> tuple[float, float, float]:
+        """(lead, keep, std) of the bridge x_s = lead q + keep x_t + std z between two times."""
+        return _step_at(self.schedule, t, s, eta)
+
+    def noise_level(self, t: Tensor) -> float:
+        """Sigma / alpha at a scalar time: the standard deviation of the noise on data of unit scale."""
+        return math.exp(-float(self.log_snr(t)))
+
     def bridge(self, q: Tensor, x: Tensor, t: Tensor, s: Tensor, eta: float = 1.0) -> Normal:
         """q(x_s | x_t, x_0 = q): DDPM's posterior at eta 1, DDIM's map at eta 0 (Song, Meng & Ermon 2021, eq. 12).
 
@@ -195,7 +203,7 @@ class Gaussian:
         q, x = wide(q), wide(x)
         t, s = time64(t), time64(s)
         if t.ndim == 0 and s.ndim == 0 and isinstance(eta, int | float):
-            lead, keep, std = _step_at(self.schedule, float(t), float(s), float(eta))
+            lead, keep, std = self.step(float(t), float(s), float(eta))
             mean = torch.add(x * keep, q, alpha=lead)
             return Normal(mean, torch.tensor(std, dtype=torch.float64), self.project)
         several = _step(self.schedule, t, s, eta)

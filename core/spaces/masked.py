@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from core.forward import renoise
 from core.noise import Noise
 from core.process import Process
 from core.state import append_axes, time64
@@ -117,7 +116,7 @@ class Masked:
 
     def renoise(self, x: Tensor, s: Tensor, t: Tensor, noise: Noise) -> Tensor:
         """x_t given x_s, t >= s; known elements stay."""
-        return self._keep(x, renoise(self.process, x, s, t, noise))
+        return self._keep(x, self.process.renoise(x, s, t, noise))
 
     def point(self, x0: Tensor) -> Any:
         """As of the process."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.forward import renoise
 from core.noise import Noise
 from core.process import Kernel, Process
 from core.state import part
@@ -76,7 +75,7 @@ class Product:
 
     def renoise(self, x: Mapping[str, Any], s: Any, t: Any, noise: Noise) -> dict[str, Any]:
         """The parts' forward kernels from `s` to `t`, each drawn from its own address."""
-        return self._map(lambda k, p: renoise(p, x[k], part(s, k), part(t, k), noise.at(k)))
+        return self._map(lambda k, p: p.renoise(x[k], part(s, k), part(t, k), noise.at(k)))
 
     def bridge(self, q: Any, x: Any, t: Any, s: Any, eta: Any = 1.0) -> Joint:
         """The product of the parts' kernels."""

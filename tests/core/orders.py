@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from core.exact import GaussianMixture
+from core.metrics.transport import wasserstein
+from core.noise import Noise
 from core.schedules import EDM, VE, Flow, Schedule, SubVP, VPCosine, VPLinear
 from core.spaces.gaussian import Gaussian
 from core.time_grids import uniform
+from tests.core.conftest import Packed, double
 
 SCHEDULES: dict[str, Schedule] = {
     "vp-linear": VPLinear(),
@@ -66,6 +69,27 @@ def carried(schedule: Schedule, x: Tensor, start: float = START) -> Tensor:
         below = level(middle, END) < wanted
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     return (low + high) / 2
+
+
+def quantiles(schedule: Schedule, t: float, count: int) -> Tensor:
+    """Of the mixture's law at time t, `[1, count]`, by bisection."""
+    alpha, sigma = schedule(double(t))
+    wanted = (torch.arange(count, dtype=torch.float64)[:, None] + 0.5) / count
+    low, high = torch.full_like(wanted, -100.0), torch.full_like(wanted, 100.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        z = (middle - alpha * MEANS) / ((alpha * STDS) ** 2 + sigma**2).sqrt()
+        below = (WEIGHTS * torch.special.ndtr(z)).sum(-1, keepdim=True) < wanted
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return ((low + high) / 2).reshape(1, count)
+
+
+def distance_to_law(walk: Callable[..., Any], f: Any, solver: Any, grid: Tensor, draws: int = 4000) -> float:
+    """First Wasserstein distance of walks from START to the mixture's law at END; many walks in one sample."""
+    schedule = f.process.schedule
+    x = f.process.corrupt(quantiles(schedule, 0.0, draws), double(START), Noise.of(1, 1)).reshape(1, draws, 1)
+    y = walk(Packed(f), solver, x, grid, Noise.of(2, 1))
+    return float(wasserstein(y.reshape(draws, 1), quantiles(schedule, END, draws).T))
 
 
 def order(steps: Sequence[int], errors: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.editing import grid_below, sdedit, translate
+from core.editing import sdedit, translate
 from core.noise import Noise
 from core.sampling import final
 from core.schedules import VPCosine
@@ -23,14 +23,6 @@ from tests.core.orders import MEANS, STDS, WEIGHTS, mixture
 from tests.core.test_laws import assert_close
 from tests.core.test_likelihood import data
 from tests.core.test_likelihood import mixture as spread
-
-
-def test_what_lies_above_the_start_is_not_walked() -> None:
-    grid = grid_below(uniform(10), 0.45)
-    torch.testing.assert_close(grid, torch.tensor([0.45, 0.4, 0.3, 0.2, 0.1, 0.0], dtype=torch.float64))
-    assert torch.equal(grid_below(uniform(4), 0.5), torch.tensor([0.5, 0.25, 0.0], dtype=torch.float64))
-    with pytest.raises(ValueError, match="below"):
-        grid_below(torch.tensor([0.9, 0.5]), 0.4)
 
 
 def test_a_strong_edit_forgets_the_guide_and_a_weak_one_keeps_it() -> None:

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from core.forward import renoise
 from core.noise import Noise
-from core.requirements import Unsuited
 from core.state import take
 from tests.core.conftest import double
 from tests.core.test_laws import assert_close, assert_equal, assert_same_law
@@ -21,7 +19,7 @@ def test_corrupting_and_renoising_is_corrupting(space: Any) -> None:
     """q(x_t | x_0) is the integral of q(x_t | x_s) q(x_s | x_0)."""
     x0, process = space.clean(COUNT), space.process
     x = process.corrupt(x0, double(0.3), Noise.of(1, COUNT))
-    y = renoise(process, x, double(0.3), double(0.55), Noise.of(2, COUNT))
+    y = process.renoise(x, double(0.3), double(0.55), Noise.of(2, COUNT))
     assert_same_law(space, y, process.corrupt(x0, double(0.55), Noise.of(3, COUNT)), 0.0)
 
 
@@ -41,7 +39,7 @@ def test_a_kernel_that_forgets_what_was_added_is_seen(space: Any) -> None:
 
 def test_renoising_from_clean_data_has_the_law_of_corrupt(space: Any) -> None:
     x0, process = space.clean(COUNT), space.process
-    y = renoise(process, x0, double(0.0), double(0.4), Noise.of(2, COUNT))
+    y = process.renoise(x0, double(0.0), double(0.4), Noise.of(2, COUNT))
     assert_same_law(space, y, process.corrupt(x0, double(0.4), Noise.of(3, COUNT)), 0.0)
 
 
@@ -49,13 +47,13 @@ def test_renoising_from_clean_data_has_the_law_of_corrupt(space: Any) -> None:
 def test_renoising_to_the_same_time_changes_nothing(space: Any, t: float) -> None:
     x0, process = space.clean(6), space.process
     x = process.corrupt(x0, double(t), Noise.of(1, 6))
-    assert_close(renoise(process, x, double(t), double(t), Noise.of(2, 6)), x, 1e-12)
+    assert_close(process.renoise(x, double(t), double(t), Noise.of(2, 6)), x, 1e-12)
 
 
 def test_renoising_to_the_end_has_the_law_of_the_prior(space: Any) -> None:
     x0, process = space.clean(COUNT), space.process
     x = process.corrupt(x0, double(0.5), Noise.of(1, COUNT))
-    y = renoise(process, x, double(0.5), double(1.0), Noise.of(2, COUNT))
+    y = process.renoise(x, double(0.5), double(1.0), Noise.of(2, COUNT))
     assert_same_law(space, y, process.prior(x0, Noise.of(3, COUNT)), space.prior_bias)
 
 
@@ -64,9 +62,9 @@ def test_a_sample_does_not_depend_on_its_neighbours(space: Any) -> None:
     x0, process, noise = space.clean(6), space.process, Noise.of(2, 6)
     x = process.corrupt(x0, double(0.3), Noise.of(1, 6))
     t = torch.linspace(0.3, 0.9, 6, dtype=torch.float64)
-    y = renoise(process, x, double(0.3), t, noise)
+    y = process.renoise(x, double(0.3), t, noise)
     for i in range(6):
-        alone = renoise(process, take(x, [i]), double(0.3), t[i], noise.take([i]))
+        alone = process.renoise(take(x, [i]), double(0.3), t[i], noise.take([i]))
         assert_close(alone, take(y, [i]))
 
 
@@ -75,12 +73,7 @@ def test_the_parts_of_a_product_are_renoised_at_their_own_clocks(product_space: 
     names = list(process.parts)
     held, moved = names[0], names[1]
     clocks = dict.fromkeys(names, double(0.7)) | {held: double(0.0)}
-    y = renoise(process, x0, double(0.0), clocks, Noise.of(2, 6))
+    y = process.renoise(x0, double(0.0), clocks, Noise.of(2, 6))
     assert_equal(y[held], x0[held])
     with pytest.raises(AssertionError):
         assert_equal(y[moved], x0[moved])
-
-
-def test_a_process_without_the_kernel_is_named() -> None:
-    with pytest.raises(Unsuited, match="noisier time"):
-        renoise(object(), torch.zeros(1), double(0.1), double(0.2), Noise.of(0, 1))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core.exact import GaussianMixture, TokenTable
+from core.exact.chains import total_variation
 from core.noise import Noise
 from core.sampling import Counted
 from core.schedules import VPCosine
@@ -78,10 +79,6 @@ def cells(x: dict[str, Tensor]) -> Tensor:
     return torch.bincount(index, minlength=12).double().reshape(4, 3) / COUNT
 
 
-def variation(law: Tensor) -> float:
-    return float((law - CELLS).abs().sum()) / 2
-
-
 def start(process: Product) -> dict[str, Tensor]:
     like = {
         "position": torch.empty(ROWS, COPIES, 2, dtype=torch.float64),
@@ -112,7 +109,7 @@ def test_the_joint_law_at_a_hundred_evaluations(
     f = Counted(packed(PositionAndCategory(process)))
     y = walk(f, solver, start(process), uniform(steps), Noise.of(6, ROWS))
     assert f.nfe <= 100
-    assert variation(cells(y)) < 0.02
+    assert total_variation(cells(y), CELLS) < 0.02
     cluster = (y["position"].flatten(0, 1)[:, None] - MEANS).square().sum(-1).argmin(-1)
     inner = y["position"].flatten(0, 1) - MEANS[cluster]
     assert float(inner.std()) == pytest.approx(STD, rel=0.05)
@@ -121,7 +118,10 @@ def test_the_joint_law_at_a_hundred_evaluations(
 def test_so_many_exact_draws_are_as_near() -> None:
     """The bar of 0.02 is above the noise of 20000 draws, and not far above."""
     draws = Categories(CELLS.flatten().expand(20, COUNT, -1)).sample(Noise.of(9, 20))
-    distances = [variation(torch.bincount(row, minlength=12).double().reshape(4, 3) / COUNT) for row in draws]
+    distances = [
+        total_variation(torch.bincount(row, minlength=12).double().reshape(4, 3) / COUNT, CELLS)
+        for row in draws
+    ]
     assert 0.003 < max(distances) < 0.015
 
 
@@ -133,5 +133,5 @@ def test_fields_sampled_independently_fail(walk: Callable[..., Any], packed: typ
     assert float((law.sum(0) - CELLS.sum(0)).abs().sum()) / 2 < 0.02
     assert float((law.sum(1) - CELLS.sum(1)).abs().sum()) / 2 < 0.02
     independent = CELLS.sum(1, keepdim=True) * CELLS.sum(0)
-    assert variation(law) == pytest.approx(variation(independent), abs=0.02)
-    assert variation(law) > 0.2
+    assert total_variation(law, CELLS) == pytest.approx(total_variation(independent, CELLS), abs=0.02)
+    assert total_variation(law, CELLS) > 0.2

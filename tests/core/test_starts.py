@@ -163,6 +163,9 @@ def test_too_few_states_are_refused(x: Tensor) -> None:
 
 
 def test_the_grid_is_cut() -> None:
+    torch.testing.assert_close(
+        remaining(uniform(10), 0.45).float(), torch.tensor([0.45, 0.4, 0.3, 0.2, 0.1, 0.0])
+    )
     assert remaining(uniform(4), 0.6).tolist() == [0.6, 0.5, 0.25, 0.0]
     assert remaining(uniform(4), 0.5).tolist() == [0.5, 0.25, 0.0]
     assert remaining([1.0, 0.5, 0.0], 1.0).tolist() == [1.0, 0.5, 0.0]

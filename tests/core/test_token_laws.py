@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core.exact import TokenTable
+from core.exact.chains import total_variation
 from core.noise import Noise
 from core.schedules import Flow, VPCosine
 from core.solvers.ancestral import Ancestral
@@ -57,12 +58,6 @@ def propagated(f: Any, grid: Tensor) -> Tensor:
     return law.reshape([size] * LENGTH)
 
 
-def variation(law: Tensor, truth: Tensor) -> float:
-    """Total variation; tokens outside the table, the mask, count as wrong."""
-    inside = law[:SIZE, :SIZE, :SIZE]
-    return float((inside - truth).abs().sum() + law.sum() - inside.sum()) / 2
-
-
 def histogram(x: Tensor, size: int) -> Tensor:
     """The empirical law of states `[..., LENGTH]`."""
     index = sum(x[..., site].flatten() * size ** (LENGTH - 1 - site) for site in range(LENGTH))
@@ -77,13 +72,13 @@ def floor(truth: Tensor, count: int) -> float:
     laws = [
         torch.bincount(row, minlength=truth.numel()).double().reshape(truth.shape) / count for row in draws
     ]
-    return max(variation(law, truth) for law in laws)
+    return max(total_variation(law, truth) for law in laws)
 
 
 def test_the_propagated_law_converges_to_the_table(process: Categorical) -> None:
     """At first order in the step: sites are drawn independently within a step, and that alone is wrong."""
     f = TokenTable(process, table())
-    errors = [variation(propagated(f, uniform(n)), table()) for n in (32, 64, 128)]
+    errors = [total_variation(propagated(f, uniform(n)), table()) for n in (32, 64, 128)]
     assert errors[0] < 0.1
     for coarse, fine in pairwise(errors):
         assert 1.7 < coarse / fine < 2.3
@@ -103,7 +98,7 @@ def test_a_wrong_law_is_seen_by_propagation(process: Categorical) -> None:
                 sites.append(TokenTable(process, table().sum(others))(x[:, [site]], t))
             return torch.cat(sites, 1)
 
-    assert variation(propagated(Alone(), uniform(128)), table()) > 0.15
+    assert total_variation(propagated(Alone(), uniform(128)), table()) > 0.15
 
 
 def check_draws(walk: Callable[..., Any], f: Any, solver: Any, steps: int, copies: int) -> None:
@@ -112,9 +107,9 @@ def check_draws(walk: Callable[..., Any], f: Any, solver: Any, steps: int, copie
     x = process.prior(torch.empty(rows, copies, LENGTH), Noise.of(5, rows).at("prior"))
     y = walk(f, solver, x, uniform(steps), Noise.of(5, rows))
     noise_floor = floor(table(), rows * copies)
-    bias = variation(propagated(TokenTable(process, table()), uniform(steps)), table())
+    bias = total_variation(propagated(TokenTable(process, table()), uniform(steps)), table())
     assert bias < noise_floor
-    assert variation(histogram(y, process.vocabulary), table()) < noise_floor + bias
+    assert total_variation(histogram(y, process.vocabulary), table()) < noise_floor + bias
 
 
 def test_ancestral_draws_have_the_law_of_the_table(

@@ -14,6 +14,7 @@ from torch import Tensor
 import core.twisted as module
 from core.exact import GaussianMixture, JointMixture, RotationMixture, TokenTable
 from core.exact.chains import all_states, law_of_walk, total_variation
+from core.metrics.transport import sliced_wasserstein
 from core.noise import Noise
 from core.requirements import Unsuited
 from core.sampling import Counted, final, sample
@@ -25,7 +26,7 @@ from core.spaces.gaussian import Gaussian
 from core.spaces.product import Product
 from core.steering import Steered, effective_sample_size, log_mean_exp
 from core.time_grids import uniform
-from core.twisted import Twisted, leaning, slope
+from core.twisted import Twisted, by_uncertainty, leaning, slope
 from tests.core.chains import KERNELS, correlated
 
 PARTICLES, STEPS = 1500, 6
@@ -335,3 +336,37 @@ def test_unknown_spaces_are_refused() -> None:
 
     with pytest.raises(Unsuited, match="not defined for Strange"):
         slope(Answer(), torch.zeros(2, 1), HALF, lambda q: q[:, 0])  # type: ignore[arg-type]
+
+
+def test_a_sharp_reward_is_reached_by_counting_little_of_it_at_first() -> None:
+    """The norm of a mixture, measured sharply: untempered, early predictions are judged as if they were certain."""
+    means = torch.tensor([[1.5, 0.0], [-1.0, 1.0], [0.0, -0.6]], dtype=torch.float64)
+    f = GaussianMixture(
+        Gaussian(VPCosine()), means, torch.full((3,), 0.35).double(), torch.full((3,), 1 / 3).double()
+    )
+    std, wanted, like = 0.1, 1.4, torch.empty(PARTICLES, 2, dtype=torch.float64)
+
+    def reward(q: Tensor) -> Tensor:
+        return -(q.norm(dim=1) - wanted).square() / (2 * std**2)
+
+    many = f.sample(Noise.of(7, 20_000), torch.empty(20_000, 2, dtype=torch.float64))
+    weights = reward(many).exp()
+    chosen = torch.multinomial(weights, PARTICLES, True, generator=torch.Generator().manual_seed(0))
+    plain, tempered = (
+        sliced_wasserstein(run(f, Twisted(reward, temper=t), like, 60, 3, 0.98).x, many[chosen])
+        for t in (None, by_uncertainty(f.process, std))
+    )
+    assert tempered < 0.2 and tempered < plain / 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_any_share_on_the_way_leaves_the_target(share: float) -> None:
+    """Four populations together, whose noise is about 0.02."""
+    f = TokenTable(KERNELS["absorbing"], correlated())
+    want, normaliser = tilted(law_of_walk(f, Ancestral(), uniform(STEPS), 3), of_tokens)
+    solver, like = Twisted(of_tokens, temper=lambda t: share), torch.empty(PARTICLES, 3)
+    steps = [run(f, solver, like, STEPS, seed) for seed in range(11, 15)]
+    found = torch.stack([histogram(step.x, len(want)) for step in steps]).mean(0).reshape(want.shape)
+    assert total_variation(found, want) < 0.04
+    estimate = sum(math.exp(float(step.memory["log_normaliser"])) for step in steps) / 4
+    assert estimate == pytest.approx(normaliser, rel=0.03) and normaliser > 2

@@ -14,11 +14,11 @@ from core.sampling import Counted
 from core.schedules import VE, VPLinear
 from core.solvers.adaptive_sde import AdaptiveSDE, brownian_path
 from core.time_grids import uniform
-from tests.core.conftest import Packed, double
-from tests.core.orders import END, START, carried, mixture, starts
-from tests.core.solvers.test_euler_maruyama import quantiles
+from tests.core.orders import END, START, carried, distance_to_law, mixture, starts
 
 LIKE = torch.empty(1, 20_000, dtype=torch.float64)
+# Packed walks share one step size: the root mean square of their errors decides.
+ENDS = torch.tensor([START, END], dtype=torch.float64)
 
 
 def path(*places: float) -> list[Tensor]:
@@ -48,18 +48,10 @@ def test_law_on_a_mixture_and_what_a_tolerance_costs(walk: Callable[..., Any], s
     found = []
     for rtol in (0.2, 0.05, 0.01):
         f = Counted(mixture(schedule))
-        found.append((f, wasserstein_adaptive(walk, f, AdaptiveSDE(rtol=rtol, atol=0.01))))
+        found.append((f, distance_to_law(walk, f, AdaptiveSDE(rtol=rtol, atol=0.01), ENDS)))
     evaluations = [f.nfe for f, _ in found]
     assert evaluations == sorted(set(evaluations))
     assert found[-1][1] < 0.035  # what 4,000 draws leave is 0.02
-
-
-def wasserstein_adaptive(walk: Callable[..., Any], f: Any, solver: Any, draws: int = 4000) -> float:
-    """As for fixed steps, but packed walks share one step size: the root mean square over them decides."""
-    schedule = f.process.schedule
-    x = f.process.corrupt(quantiles(schedule, 0.0, draws), double(START), Noise.of(1, 1)).reshape(1, draws, 1)
-    y = walk(Packed(f), solver, x, torch.tensor([START, END], dtype=torch.float64), Noise.of(2, 1))
-    return float((y.flatten().sort().values - quantiles(schedule, END, draws).flatten()).abs().mean())
 
 
 class NewNoise(AdaptiveSDE):
@@ -71,7 +63,7 @@ class NewNoise(AdaptiveSDE):
 
 def test_a_wrong_coefficient_is_seen(walk: Callable[..., Any]) -> None:
     f = mixture(VPLinear())
-    assert wasserstein_adaptive(walk, f, NewNoise(rtol=0.01, atol=0.01)) > 0.05
+    assert distance_to_law(walk, f, NewNoise(rtol=0.01, atol=0.01), ENDS) > 0.05
 
 
 def test_a_sample_does_not_depend_on_its_neighbours(walk: Callable[..., Any]) -> None:

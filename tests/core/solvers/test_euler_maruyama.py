@@ -16,15 +16,13 @@ from core.schedules import VE, Schedule, SubVP, VPCosine, VPLinear
 from core.solvers.euler_maruyama import EulerMaruyama, squared_diffusion
 from core.spaces.gaussian import Gaussian
 from core.time_grids import uniform
-from tests.core.conftest import SPACES, Packed, double
+from tests.core.conftest import SPACES, double
 from tests.core.orders import (
     END,
-    MEANS,
     START,
-    STDS,
-    WEIGHTS,
     carried,
     check_order,
+    distance_to_law,
     mixture,
     order,
     starts,
@@ -111,41 +109,20 @@ class Misled:
         return q
 
 
-def wasserstein(walk: Callable[..., Any], f: Any, solver: Any, steps: int, draws: int = 4000) -> float:
-    """Mean distance of sorted draws from the exact quantiles at END, on the line; many walks in one sample."""
-    schedule = f.process.schedule
-    x = f.process.corrupt(quantiles(schedule, 0.0, draws), double(START), Noise.of(1, 1))[None]
-    y = walk(Packed(f), solver, x.reshape(1, draws, 1), uniform(steps, START, END), Noise.of(2, 1))
-    return float((y.flatten().sort().values - quantiles(schedule, END, draws).flatten()).abs().mean())
-
-
-def quantiles(schedule: Schedule, t: float, count: int) -> Tensor:
-    """Of the mixture's law at time t, `[1, count]`, by bisection."""
-    alpha, sigma = schedule(double(t))
-    wanted = (torch.arange(count, dtype=torch.float64)[:, None] + 0.5) / count
-    low, high = torch.full_like(wanted, -100.0), torch.full_like(wanted, 100.0)
-    for _ in range(60):
-        middle = (low + high) / 2
-        z = (middle - alpha * MEANS) / ((alpha * STDS) ** 2 + sigma**2).sqrt()
-        below = (WEIGHTS * torch.special.ndtr(z)).sum(-1, keepdim=True) < wanted
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    return ((low + high) / 2).reshape(1, count)
-
-
 @pytest.mark.parametrize("eta", [0.5, 1.0])
 def test_law_on_a_mixture(walk: Callable[..., Any], eta: float) -> None:
     """With the true score draws approach the law as steps shrink, to the floor that 4,000 draws leave."""
     f = mixture(VPLinear())
-    far, near = (wasserstein(walk, f, EulerMaruyama(eta), n) for n in (12, 200))
+    far, near = (distance_to_law(walk, f, EulerMaruyama(eta), uniform(n, START, END)) for n in (12, 200))
     assert near < 0.03 < far
 
 
 def test_noise_corrects_errors_of_the_score(walk: Callable[..., Any]) -> None:
     """With a perturbed score and many steps, the SDE is nearer to the law than the ODE: it forgets its errors."""
-    f = Misled(mixture(VPLinear()), 0.15)
-    ode, sde = (wasserstein(walk, f, EulerMaruyama(eta), 200) for eta in (0.0, 1.0))
+    f, grid = Misled(mixture(VPLinear()), 0.15), uniform(200, START, END)
+    ode, sde = (distance_to_law(walk, f, EulerMaruyama(eta), grid) for eta in (0.0, 1.0))
     assert sde < 0.7 * ode
-    exact = [wasserstein(walk, mixture(VPLinear()), EulerMaruyama(eta), 200) for eta in (0.0, 1.0)]
+    exact = [distance_to_law(walk, mixture(VPLinear()), EulerMaruyama(eta), grid) for eta in (0.0, 1.0)]
     assert max(exact) < 0.5 * sde
 
 

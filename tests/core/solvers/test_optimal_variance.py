@@ -18,7 +18,6 @@ from core.solvers.optimal_variance import (
     PredictionErrors,
     RangeVariance,
     estimate,
-    kernel_scales,
 )
 from core.spaces.gaussian import Gaussian
 from core.time_grids import uniform, uniform_log_snr
@@ -85,7 +84,7 @@ def test_beta_and_beta_tilde_are_the_ends_of_the_range() -> None:
         (a, b), (c, d) = schedule(s), schedule(t)
         beta = float(d**2 - (c / a) ** 2 * b**2)
         assert float(RangeVariance(1.0).kernel(process, x, x, t, s).std) ** 2 == pytest.approx(beta)
-        tilde = kernel_scales(process, t, s, 1.0)[1]
+        tilde = process.step(float(t), float(s))[2]
         assert float(RangeVariance(0.0).kernel(process, x, x, t, s).std) == pytest.approx(tilde)
         middle = float(RangeVariance(0.5).kernel(process, x, x, t, s).std)
         assert middle == pytest.approx(math.sqrt(tilde * math.sqrt(beta)))

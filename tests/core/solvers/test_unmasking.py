@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,18 @@ def test_one_site_at_a_time_is_exact_in_any_order_that_the_draw_does_not_choose(
     """The chain rule: three evaluations for three sites, and no bias at all."""
     assert errors(PROCESS, correlated(), Unmasking(confidence), (3,))[0] < 1e-12
     assert errors(PROCESS, correlated(), Unmasking(confidence), (2,))[0] > 0.1
+
+
+class Hurried(Unmasking):
+    """The mutation: the schedule leaves a tenth less masked than it should."""
+
+    def remain(self, process: Categorical, sites: int, s: Tensor) -> int:
+        return math.floor(0.9 * (1 - float(process.keep(s))) * sites + 1e-9)
+
+
+def test_a_wrong_coefficient_is_seen() -> None:
+    """One site too many in one step, and the law is off by what filling two sites apart costs."""
+    assert errors(PROCESS, correlated(), Hurried("random"), (3,))[0] > 0.05
 
 
 def test_the_confidence_of_what_was_drawn_bends_the_law() -> None:
