@@ -6,6 +6,7 @@ and `launch.py train` makes folders of the same shape.  This module imports no t
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from core.files import file_sha256
 from domains.common.errors import BadInput
+from domains.common.installed_models import installed_models
 
 BUILTIN = Path(__file__).resolve().parents[2] / "assets" / "models"
 WEIGHTS = "model.safetensors"
@@ -74,14 +76,35 @@ def builtin_models(root: Path = BUILTIN) -> dict[str, ModelFolder]:
     return {path.name: _read(path, builtin=True) for path in folders}
 
 
+def usable_models(root: Path = BUILTIN, installed: Path | None = None) -> dict[str, ModelFolder]:
+    """Name -> model: the built-in ones, and those from a hub that are of our own make (weights with a card).
+
+    Args:
+        root: Folder of the built-in models.
+        installed: Folder of the others; None takes the usual one.
+
+    Raises:
+        BadInput: If the card of a built-in model cannot be read.
+    """
+    others: dict[str, ModelFolder] = {}
+    for name, model in installed_models(installed).items():
+        if (model.folder / CARD).is_file() and (model.folder / WEIGHTS).is_file():
+            with contextlib.suppress(BadInput):  # somebody else's card.json; it is no model of our make
+                others[name] = _read(model.folder, builtin=False)
+    return {**others, **builtin_models(root)}
+
+
 def find_model(name: str, root: Path = BUILTIN) -> ModelFolder:
-    """The built-in model called `name`, or else the model in the folder `name`.
+    """The built-in model called `name`, else the installed one, else the model in the folder `name`.
 
     Raises:
         BadInput: If there is neither; the message lists the built-in ones.
     """
     if root.is_dir() and name in {path.name for path in root.iterdir()} and (root / name / CARD).is_file():
         return _read(root / name, builtin=True)
+    other = installed_models().get(name)
+    if other is not None and (other.folder / CARD).is_file() and (other.folder / WEIGHTS).is_file():
+        return _read(other.folder, builtin=False)
     try:
         folder = Path(name).expanduser()
         found = (folder / CARD).is_file() and (folder / WEIGHTS).is_file()

@@ -150,6 +150,21 @@ class Run(Protocol):
     def check(self) -> None:
         """Raises `Cancelled` where the person asked to stop; called at least once a denoiser step."""
 
+    def keep(self, name: str, make: Callable[[], Any]) -> None:
+        """Offers a checkpoint: what the task needs to go on from here, should this process end.
+
+        `make` is called, and what it returns takes the place of what was kept under `name` before, only from time to
+        time; so a task offers one at every step.  It returns tensors, numbers, strings and None in lists, tuples and
+        dicts.  The results of a run that went on from a checkpoint are the bytes of one that was never interrupted:
+        noise is drawn by its address, and a task keeps all else that its later steps depend on.
+
+        Raises:
+            Cancelled: Where the run is to be left here.
+        """
+
+    def kept(self, name: str) -> Any:
+        """What an earlier attempt at this run kept under `name` last; None at the first attempt."""
+
 
 @dataclass(frozen=True)
 class Task:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domains.common.errors import BadInput
-from domains.common.recipe_files import MAX_RECIPE_BYTES, embed_recipe, read_recipe, recipe_sidecar
+from domains.common.recipes import MAX_RECIPE_BYTES, embed_recipe, read_recipe, recipe_sidecar
 
 Image = pytest.importorskip("PIL.Image")
 pa = pytest.importorskip("pyarrow")
@@ -152,6 +152,26 @@ def test_a_recipe_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         stream.truncate(10 * 2**30)
     with pytest.raises(BadInput, match="10 GB"):
         read_recipe(sidecar)
+
+
+def test_a_long_list_can_be_read_from_beside(tmp_path: Path) -> None:
+    """Indented, a list of many short entries would be several times as long."""
+    path = tmp_path / "a.csv"
+    path.write_text("a\n1\n")
+    recipe = {"marks": [0] * (MAX_RECIPE_BYTES // 2 - 10)}
+    embed_recipe(path, recipe)
+    assert read_recipe(path) == recipe
+
+
+def test_a_recipe_nested_too_deeply_is_not_written(tmp_path: Path) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(100_000):
+        nested = {"a": nested}
+    path = _png(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="deeply"):
+        embed_recipe(path, nested)
+    while nested:  # taken apart step by step: the interpreter would recurse
+        nested = nested.pop("a")
 
 
 def test_a_wrong_checksum_is_noticed(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""One file a format; `FORMATS` in `domains.common.recipes.registry` lists them."""
