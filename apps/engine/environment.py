@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import platform
@@ -95,7 +96,9 @@ def thread_count() -> int:
         import torch
 
         return torch.get_num_threads()
-    return cpu_count()
+    # What torch would say once loaded: the answer must not depend on what ran in this process before.
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    return int(named) if named.isdigit() and int(named) > 0 else cpu_count()
 
 
 def use_threads(task: Task, threads: int) -> None:
@@ -119,3 +122,9 @@ def memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def import_task_modules(modules: Iterable[str]) -> None:
+    """Imports the modules that the setting `task_modules` names; they declare further tasks."""
+    for module in modules:
+        importlib.import_module(module)

@@ -1,243 +1,369 @@
-"""Jobs: requests that wait, run one at a time in a background thread, and can be watched and cancelled."""
+"""The engine: takes requests as jobs, lets their owners watch and steer them, and finds them again after a restart."""
 
 from __future__ import annotations
 
-import logging
+import os
 import secrets
 import shutil
-import tempfile
-import time
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+import sqlite3
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Condition, Event, Thread
 from typing import Any
 
-from apps.engine.failure import describe_crash
-from apps.engine.progress import Progress
-from apps.engine.run import Finished, run_task
-from domains.common.errors import BadInput, Cancelled, MissingLibrary
+from apps.engine import retention
+from apps.engine.environment import import_task_modules
+from apps.engine.failure import DISK_FULL, disk_is_full
+from apps.engine.inputs import adopt, sweep_blobs
+from apps.engine.job import INPUTS, LOCAL, Job, JobError, JobState, Wish
+from apps.engine.lock import HomeLock
+from apps.engine.order import ahead, own_order
+from apps.engine.process import end_orphan
+from apps.engine.settings import Settings, default_home, load_settings
+from apps.engine.store import Store, now
+from apps.engine.supervisor import Supervisor
+from apps.engine.watch import interrupted
+from domains.common.errors import BadInput
+from domains.common.files import human_size
 from domains.common.task import Request, Task
 
-_log = logging.getLogger(__name__)
-
-
-class JobState(StrEnum):
-    """Where a job stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def final(self) -> bool:
-        """Whether the job will not change any more."""
-        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-
-
-@dataclass(frozen=True)
-class JobError:
-    """Why a job failed, for the person.
-
-    Attributes:
-        field: The request field at fault; empty where the fault is not in the request.
-        message: One sentence.
-    """
-
-    field: str
-    message: str
-
-
-@dataclass(eq=False)
-class Job:
-    """One request on its way.  Read its attributes at any time; `revision` grows with every change.
-
-    Attributes:
-        id: Random, unguessable name; also the name of its folder.
-        task: What runs.
-        request: Its validated request.
-        owner: Whose it is; empty where nobody asks.
-        state: Where it stands.
-        progress: How far the run is; None before its first update.
-        preview: The latest intermediate figure.
-        result: What came out, once done.
-        error: Why it failed, once failed.
-        created, started, ended: Seconds since the epoch; None while that has not happened.
-        revision: Number of changes so far.
-    """
-
-    id: str
-    task: Task
-    request: Request
-    owner: str = ""
-    state: JobState = JobState.QUEUED
-    progress: Progress | None = None
-    preview: Mapping[str, Any] | None = None
-    result: Finished | None = None
-    error: JobError | None = None
-    created: float = field(default_factory=time.time)
-    started: float | None = None
-    ended: float | None = None
-    revision: int = 0
-    _stop: Event = field(default_factory=Event, repr=False)
-    _changed: Condition = field(default_factory=Condition, repr=False)
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the job was asked to stop and has not ended yet."""
-        return self._stop.is_set() and not self.state.final
-
-    def cancel(self) -> None:
-        """Asks the job to stop: at once where it waits, at its next check (a denoiser step) where it runs."""
-        self._stop.set()
-        with self._changed:
-            if self.state is JobState.QUEUED:
-                self._update(state=JobState.CANCELLED, ended=time.time())
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Waits for the job to end; False where `timeout` seconds passed first."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.state.final, timeout)
-
-    def wait_for_change(self, revision: int, timeout: float | None = None) -> int:
-        """Waits until `self.revision` differs from `revision` (or `timeout` seconds) and returns it."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.revision != revision, timeout)
-            return self.revision
-
-    def update(self, **changes: Any) -> None:
-        """Sets attributes together and wakes everybody who waits; for the engine alone."""
-        with self._changed:
-            self._update(**changes)
-
-    def _update(self, **changes: Any) -> None:
-        for name, value in changes.items():
-            setattr(self, name, value)
-        self.revision += 1
-        self._changed.notify_all()
-
-    def begin(self) -> bool:
-        """Moves a queued job to running; False where it was cancelled meanwhile."""
-        with self._changed:
-            if self.state is not JobState.QUEUED:
-                return False
-            self._update(state=JobState.RUNNING, started=time.time())
-            return True
+__all__ = ["LOCAL", "Engine", "Job", "JobError", "JobState", "Wish"]
+HIGHEST = 100  # priority
+_CLOSING = 15.0  # seconds beyond what a job has to stop
 
 
 class Engine:
-    """Runs jobs one after another in one background thread.
-
-    Jobs live in memory and their results in folders under `root`, one a job.
+    """The jobs of one home folder; one engine at a time works there.
 
     Args:
-        root: Folder for results; None makes a temporary one, removed by `close`.
-        waiting: How many jobs may wait.
-        kept: How many ended jobs are remembered; older ones are forgotten with their files.
+        home: Folder of the database, and of the jobs with their results; made where absent, for its owner alone.  None
+            takes the one of the settings, else of LANGEVIN_HOME, else the user's data folder.
+        settings: The limits; None reads them from the environment.
+
+    Raises:
+        BadInput: If another engine works there, or the folder cannot be used.
     """
 
-    def __init__(self, root: Path | None = None, *, waiting: int = 16, kept: int = 64) -> None:
-        self._own_root = root is None
-        self.root = Path(tempfile.mkdtemp(prefix="langevin-jobs-")) if root is None else root
-        self.root.mkdir(parents=True, exist_ok=True)
-        self._waiting, self._kept = waiting, kept
-        self._jobs: dict[str, Job] = {}
-        self._queue: deque[Job] = deque()
-        self._wake = Condition()
+    def __init__(self, home: Path | None = None, settings: Settings | None = None) -> None:
+        self.settings = load_settings() if settings is None else settings
+        self.home = (home or self.settings.home or default_home()).expanduser().absolute()
+        self.root, self._blobs = self.home / "jobs", self.home / "blobs"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            os.chmod(self.home, 0o700)
+        except OSError as error:
+            raise BadInput("home", f"{self.home} cannot be used: {error.strerror}; name another") from None
+        self._lock = HomeLock(self.home / "lock")
+        try:
+            self._store = Store(self.home / "jobs.db", self.root)
+        except BaseException:
+            self._lock.release()
+            raise
         self._closed = False
-        self._worker = Thread(target=self._work, name="langevin-engine", daemon=True)
-        self._worker.start()
+        import_task_modules(self.settings.task_modules)
+        self._recover()
+        self._supervisor = Supervisor(self._store, self.settings, self.sweep)
 
-    def submit(self, task: Task, request: Request, owner: str = "") -> Job:
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    def submit(self, task: Task, request: Request, owner: str = LOCAL, priority: int = 0) -> Job:
         """Queues a request.
 
-        Raises:
-            BadInput: If too many jobs wait already, or the engine is closed.
-        """
-        with self._wake:
-            if self._closed:
-                raise BadInput("queue", "the engine has been closed")
-            self._queue = deque(job for job in self._queue if job.state is JobState.QUEUED)
-            if len(self._queue) >= self._waiting:
-                raise BadInput("queue", f"{self._waiting} jobs are waiting already; try again in a while")
-            job = Job(secrets.token_hex(16), task, request, owner)
-            self._forget_old()
-            self._jobs[job.id] = job
-            self._queue.append(job)
-            self._wake.notify()
-            return job
+        Args:
+            task: What is to run.
+            request: Its validated request; files that it names are copied.
+            owner: Whose job it is.
+            priority: Among the owner's own jobs, higher runs first; between owners it says nothing.
 
-    def get(self, job_id: str, owner: str = "") -> Job | None:
+        Raises:
+            BadInput: If too many jobs wait already, a file cannot be taken, the disk is full, or the engine is closed.
+        """
+        settings = self.settings
+        if self._closed:
+            raise BadInput("queue", "the engine has been closed")
+        self._refuse_when_full(owner)
+        if retention.free_bytes(self.root) < settings.free_bytes:
+            self.sweep()
+            if retention.free_bytes(self.root) < settings.free_bytes:
+                least = human_size(settings.free_bytes)
+                raise BadInput("disk", f"less than {least} are free; delete results or make space")
+        job_id = secrets.token_hex(16)
+        folder = self.root / job_id
+        try:
+            folder.mkdir()
+            fields = adopt(request, folder / INPUTS, self._blobs, settings.input_bytes)
+            limits = {"seconds": settings.job_seconds, "bytes": float(settings.worker_bytes)}
+            with self._store.transaction(durable=True):
+                self._refuse_when_full(owner)  # others may have come in between
+                self._store.add(
+                    Job(job_id, owner, task.name, fields, folder, limits, priority=priority, created=now())
+                )
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if disk_is_full(error) or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
+                raise BadInput("disk", DISK_FULL) from None
+            raise
+        self._supervisor.wake()
+        return self._own(job_id, owner)
+
+    def _refuse_when_full(self, owner: str) -> None:
+        settings = self.settings
+        if self._store.waiting(owner) >= settings.queue_per_owner:
+            raise BadInput(
+                "queue", f"{settings.queue_per_owner} of your jobs are waiting already; try again in a while"
+            )
+        if self._store.waiting() >= settings.queue_length:
+            raise BadInput("queue", f"{settings.queue_length} jobs are waiting already; try again in a while")
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def get(self, job_id: str, owner: str = LOCAL) -> Job | None:
         """The job `job_id` of `owner`; None where there is no such job or it is somebody else's."""
-        job = self._jobs.get(job_id)
+        job = self._store.get(job_id)
         return job if job is not None and job.owner == owner else None
 
-    def jobs(self, owner: str = "") -> list[Job]:
+    def jobs(self, owner: str = LOCAL) -> list[Job]:
         """The jobs of `owner`, oldest first."""
-        return [job for job in list(self._jobs.values()) if job.owner == owner]
+        return self._store.select("owner = ?", [owner])
+
+    def history(
+        self,
+        owner: str = LOCAL,
+        *,
+        states: Sequence[JobState] = tuple(JobState),
+        tasks: Sequence[str] | None = None,
+        pinned: bool = False,
+        before: Job | None = None,
+        limit: int = 50,
+    ) -> list[Job]:
+        """Jobs of `owner`, newest first, a page at a time.
+
+        Args:
+            owner: Whose.
+            states: In one of these states.
+            tasks: Of one of these tasks; None for all.
+            pinned: Pinned ones alone.
+            before: The last job of the page before; None begins with the newest.
+            limit: At most so many.
+        """
+        where, values = ["owner = ?"], [owner]
+        for column, chosen in (("state", [str(state) for state in states]), ("task", tasks)):
+            if chosen is not None:
+                where.append(f"{column} IN ({', '.join('?' * len(chosen))})")
+                values += chosen
+        if pinned:
+            where.append("pinned = 1")
+        if before is not None:
+            where.append("(created, id) < (?, ?)")
+            values += [before.created, before.id]  # type: ignore[list-item]
+        return self._store.select(" AND ".join(where), values, "created DESC, id DESC", limit)
 
     def ahead(self, job: Job) -> int:
-        """How many jobs run or wait before `job`; 0 where it runs or has ended."""
+        """About how many jobs run before `job` begins; 0 where it does not wait."""
         if job.state is not JobState.QUEUED:
             return 0
-        with self._wake:
-            before = [
+        waiting = self._store.in_state(JobState.QUEUED)
+        if job.id not in {other.id for other in waiting}:
+            return 0
+        running = len(self._store.in_state(JobState.RUNNING))
+        return running + ahead(job, waiting, self._clocks())
+
+    def wait_for_change(self, job_id: str, revision: int, timeout: float | None = None) -> Job | None:
+        """Waits until a job's revision is another than `revision` (or `timeout` seconds); the job as it is then."""
+        self._store.wait_until(
+            lambda: (job := self._store.get(job_id)) is None or job.revision != revision, timeout
+        )
+        return self._store.get(job_id)
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Job | None:
+        """Waits until a job has ended (or `timeout` seconds); the job as it is then."""
+        self._store.wait_until(lambda: (job := self._store.get(job_id)) is None or job.state.final, timeout)
+        return self._store.get(job_id)
+
+    def counts(self) -> dict[str, int]:
+        """State -> number of jobs, all owners together; for operators."""
+        return self._store.counts()
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Number, process id, job, jobs done and bytes of each worker; for operators."""
+        return self._supervisor.workers()
+
+    # -- steering -----------------------------------------------------------------------------------------------------
+
+    def cancel(self, job_id: str, owner: str = LOCAL) -> Job:
+        """Ends a job: at once where it waits, within one denoiser step where it runs; one that has ended stays so.
+
+        Raises:
+            BadInput: If it is not a job of `owner`.
+        """
+
+        def change(job: Job) -> None:
+            if job.state is JobState.RUNNING:
+                self._store.change(job.id, wish=Wish.CANCEL)
+            elif not job.state.final:
+                self._store.change(job.id, state=JobState.CANCELLED, ended=now())
+
+        return self._steer(job_id, owner, change)
+
+    def pause(self, job_id: str, owner: str = LOCAL) -> Job:
+        """Lets a job rest: a running one leaves a checkpoint first, from which `resume` goes on.
+
+        Raises:
+            BadInput: If it is not a job of `owner`, or has ended.
+        """
+
+        def change(job: Job) -> None:
+            if job.state.final:
+                raise BadInput("job", f"is {job.state} and cannot be paused")
+            if job.state is JobState.RUNNING and job.wish is Wish.NONE:
+                self._store.change(job.id, wish=Wish.PAUSE)
+            elif job.state is JobState.QUEUED:
+                self._store.change(job.id, state=JobState.PAUSED)
+
+        return self._steer(job_id, owner, change)
+
+    def resume(self, job_id: str, owner: str = LOCAL) -> Job:
+        """Lets a paused job wait again, at the place it had.
+
+        Raises:
+            BadInput: If it is not a job of `owner`, or is not paused.
+        """
+
+        def change(job: Job) -> None:
+            if job.wish is Wish.PAUSE and job.state is JobState.RUNNING:
+                raise BadInput("job", "is just being paused; try again in a moment")
+            if job.state is not JobState.PAUSED:
+                raise BadInput("job", f"is {job.state}, not paused")
+            self._store.requeue(job)
+
+        return self._steer(job_id, owner, change)
+
+    def retry(self, job_id: str, owner: str = LOCAL) -> Job:
+        """Lets a failed or cancelled job wait again; it goes on from its last checkpoint, where it has one that fits.
+
+        Raises:
+            BadInput: If it is not a job of `owner`, has not failed, or the queue is full.
+        """
+
+        def change(job: Job) -> None:
+            if job.state not in (JobState.FAILED, JobState.CANCELLED):
+                raise BadInput("job", f"is {job.state}; only a failed or cancelled one can be tried again")
+            self._refuse_when_full(owner)
+            self._store.requeue(job, attempts=0, seconds=0.0, note="tried again")
+
+        return self._steer(job_id, owner, change)
+
+    def move(self, job_id: str, owner: str = LOCAL, before: str | None = None) -> Job:
+        """Moves a waiting job before another of the same owner, or to the end of their queue.
+
+        Raises:
+            BadInput: If either is not a waiting job of `owner`.
+        """
+
+        def change(job: Job) -> None:
+            queue = own_order(
                 other
-                for other in self._jobs.values()
-                if not other.state.final and other.created <= job.created
-            ]
-            return len([other for other in before if other is not job])
+                for other in self._store.in_state(JobState.QUEUED, JobState.PAUSED)
+                if other.owner == owner and other.id != job.id
+            )
+            if job.state not in (JobState.QUEUED, JobState.PAUSED):
+                raise BadInput("job", f"is {job.state} and cannot be moved")
+            at = next((i for i, other in enumerate(queue) if other.id == before), None)
+            if before is not None and at is None:
+                raise BadInput("before", "is no waiting job of yours")
+            at = len(queue) if at is None else at
+            after, follower = queue[at - 1 : at], queue[at : at + 1]
+            neighbour = (follower or after or [job])[0]
+            low = after[0].place if after and after[0].priority == neighbour.priority else neighbour.place - 1
+            high = follower[0].place if follower else low + 1
+            place = (low + high) / 2
+            self._store.change(job.id, place=place, priority=neighbour.priority)
+
+        return self._steer(job_id, owner, change)
+
+    def prioritise(self, job_id: str, owner: str = LOCAL, priority: int = 0) -> Job:
+        """Gives a waiting job another priority; among the owner's own jobs, higher runs first.
+
+        Raises:
+            BadInput: If it is not a waiting job of `owner`, or the priority is not within ±100.
+        """
+
+        def change(job: Job) -> None:
+            if job.state not in (JobState.QUEUED, JobState.PAUSED):
+                raise BadInput("job", f"is {job.state} and cannot be given another priority")
+            self._store.change(job.id, priority=priority)
+
+        if not -HIGHEST <= priority <= HIGHEST:
+            raise BadInput("priority", f"must lie between -{HIGHEST} and {HIGHEST}")
+        return self._steer(job_id, owner, change)
+
+    def pin(self, job_id: str, owner: str = LOCAL, pinned: bool = True) -> Job:
+        """Keeps the results of a job whatever their age, or no longer.
+
+        Raises:
+            BadInput: If it is not a job of `owner`.
+        """
+        return self._steer(job_id, owner, lambda job: self._store.change(job.id, pinned=int(pinned)))
+
+    def forget(self, job_id: str, owner: str = LOCAL) -> None:
+        """Removes a job that does not run, with its files.
+
+        Raises:
+            BadInput: If it is not a job of `owner`, or it runs.
+        """
+        with self._store.transaction():
+            job = self._own(job_id, owner)
+            if job.state is JobState.RUNNING:
+                raise BadInput("job", "is running; cancel it first")
+            retention.remove(self._store, job)
+        sweep_blobs(self._blobs)
+
+    def sweep(self) -> int:
+        """Removes what need not be kept any more; the number of jobs removed."""
+        return retention.sweep(self._store, self.settings, self._blobs)
 
     def close(self) -> None:
-        """Cancels everything, waits for the running step to end, and removes a temporary root."""
-        with self._wake:
-            self._closed = True
-            for job in self._jobs.values():
-                if not job.state.final:
-                    job.cancel()
-            self._wake.notify()
-        self._worker.join(timeout=30)
-        if self._own_root:
-            shutil.rmtree(self.root, ignore_errors=True)
+        """Suspends what runs (it goes on at the next start), ends the workers, and lets go of the home folder."""
+        if self._closed:
+            return
+        self._closed = True
+        self._supervisor.close(self.settings.stop_seconds + _CLOSING)
+        self._store.close()
+        self._lock.release()
 
-    def _work(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._queue or self._closed)
-                if self._closed:
-                    return
-                job = self._queue.popleft()
-            if job.begin():
-                self._run(job)
+    # -- within -------------------------------------------------------------------------------------------------------
 
-    def _run(self, job: Job) -> None:
-        try:
-            finished = run_task(
-                job.task,
-                job.request,
-                out=self.root / job.id,
-                on_progress=lambda moment: job.update(progress=moment),
-                on_preview=lambda figure: job.update(preview=figure),
-                cancel=job._stop,
-            )
-        except Cancelled:
-            job.update(state=JobState.CANCELLED, ended=time.time())
-        except BadInput as error:
-            job.update(state=JobState.FAILED, error=JobError(error.field, error.message), ended=time.time())
-        except MissingLibrary as error:
-            job.update(state=JobState.FAILED, error=JobError("", str(error)), ended=time.time())
-        except BaseException as error:  # the worker outlives whatever a task does, and says what it was
-            _log.exception("job %s (%s) failed", job.id, job.task.name)
-            job.update(state=JobState.FAILED, error=JobError("", describe_crash(error)), ended=time.time())
-        else:
-            job.update(state=JobState.DONE, result=finished, ended=time.time())
+    def _steer(self, job_id: str, owner: str, change: Callable[[Job], None]) -> Job:
+        with self._store.transaction():  # no flush: a wish that a power cut loses is made again
+            change(self._own(job_id, owner))
+        self._supervisor.wake()
+        return self._own(job_id, owner)
 
-    def _forget_old(self) -> None:
-        ended = [job for job in self._jobs.values() if job.state.final]
-        for job in ended[: max(0, len(ended) - self._kept + 1)]:
-            del self._jobs[job.id]
-            shutil.rmtree(self.root / job.id, ignore_errors=True)
+    def _own(self, job_id: str, owner: str) -> Job:
+        job = self.get(job_id, owner)
+        if job is None:
+            raise BadInput("job", "there is no such job of yours")
+        return job
+
+    def _clocks(self) -> dict[str, float]:
+        clocks = self._store.clocks()
+        for owner, seconds in self._supervisor.running().items():
+            clocks[owner] = clocks.get(owner, 0.0) + seconds
+        return clocks
+
+    def _recover(self) -> None:
+        """Takes up what an app that ended in the midst of it left behind."""
+        for job in self._store.in_state(JobState.RUNNING):
+            end_orphan(self._store.worker_of(job.id))
+            if job.has_result:
+                changes: dict[str, Any] = {"state": JobState.DONE, "ended": now()}
+            elif job.wish is Wish.CANCEL:
+                changes = {"state": JobState.CANCELLED, "ended": now()}
+            elif job.wish is Wish.PAUSE:
+                changes = {"state": JobState.PAUSED}
+            else:
+                changes = interrupted(job, "interrupted when the app ended", False, self.settings)
+                if changes["state"].final:
+                    changes["ended"] = now()
+            self._store.change(job.id, durable=True, wish=Wish.NONE, **changes)
+        retention.remove_orphans(self._store)
+        self.sweep()

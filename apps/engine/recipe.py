@@ -53,7 +53,7 @@ class Recipe(BaseModel):
     nfe: int = Field(0, ge=0, description="denoiser evaluations per sample")
     content_sha256: dict[str, str] = Field(
         default_factory=dict,
-        description="artifact -> hash of its bytes before the recipe was written into it",
+        description="artifact -> hash of its bytes without a recipe (`domains.common.recipes.content_sha256`)",
     )
 
     def as_json(self) -> dict[str, Any]:

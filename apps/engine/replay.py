@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from apps.engine.compare import difference
 from apps.engine.environment import choose_device
 from apps.engine.recipe import InputFile, Recipe, input_files, parse_recipe
 from apps.engine.run import RESULT, Finished, OnProgress, run_task
@@ -18,7 +19,7 @@ from apps.engine.validation import make_request
 from core.files import file_sha256
 from domains.common.errors import BadInput
 from domains.common.models import BUILTIN, builtin_models, find_model
-from domains.common.recipe_files import embed_recipe, read_recipe
+from domains.common.recipes import RECIPE_SUFFIX, content_sha256, read_recipe
 from domains.common.task import Task
 from domains.registry import find_task
 
@@ -31,8 +32,8 @@ class Verdict:
 
     Attributes:
         name: Name of the artifact.
-        matches: Whether it did.
-        reason: Why not; empty where it did.
+        matches: Whether it did: to the bit on the same kind of device, within the published tolerance on another.
+        reason: Why not, or how far apart; empty where the bytes are the same.
     """
 
     name: str
@@ -72,9 +73,9 @@ def find_recipe(artifact: Path) -> Recipe:
         artifact = artifact / RESULT
     if not artifact.is_file():
         raise BadInput("artifact", f"no file {artifact.name!r}; give a file that Langevin made")
-    data = _stored(artifact) if artifact.suffix == ".json" else None
-    if data is None:
-        data = read_recipe(artifact)
+    data = read_recipe(artifact)
+    if data is None and artifact.suffix == ".json":
+        data = _stored(artifact)
     if data is None and (artifact.parent / RESULT).is_file():
         result = _json(artifact.parent / RESULT)
         listed = result.get("artifacts", []) if isinstance(result, dict) else []
@@ -116,11 +117,11 @@ def replay(
     on_progress: OnProgress | None = None,
     cancel: Event | None = None,
 ) -> Replayed:
-    """Runs the recipe of `artifact` again and compares what comes out, byte for byte.
+    """Runs the recipe of `artifact` again and compares what comes out.
 
-    New bytes are compared as the task wrote them, before the recipe went in (`content_sha256`), since a recipe
-    holds the duration of its run.  The files that lie beside `artifact` are compared too: with their recipe
-    written into the new bytes they must be the same file.
+    On the same kind of device artifacts are compared byte for byte, without their recipes (`content_sha256`), since a
+    recipe holds the duration of its run; on another, those of different bytes are compared with the recorded files
+    within the tolerance of `apps.engine.compare`.  Recorded files that lie there must be as they were written, too.
 
     Args:
         artifact: A file that Langevin made (or its folder, or its `result.json`).
@@ -157,37 +158,62 @@ def replay(
             device=wanted,
             threads=recipe.threads,
         )
-        verdicts = list(_compare(recipe, finished, home))
+        verdicts = list(_compare(recipe, finished, artifact))
     finally:
         if out is None:
             shutil.rmtree(place, ignore_errors=True)
     return Replayed(recipe, finished, verdicts, _differences(recipe, finished))
 
 
-def _compare(recipe: Recipe, finished: Finished, home: Path) -> Iterator[Verdict]:
+def compare_runs(recorded: Finished, made: Finished) -> list[Verdict]:
+    """Whether each artifact of a run came out the same in another run of the same request."""
+    return list(_compare(recorded.recipe, made, recorded.directory))
+
+
+def _compare(recipe: Recipe, finished: Finished, artifact: Path) -> Iterator[Verdict]:
     new = {made.name: made for made in finished.artifacts}
     for name, recorded in recipe.content_sha256.items():
         if name not in new:
             yield Verdict(name, False, "was not made again")
-        elif new[name].content_sha256 != recorded:
-            yield Verdict(name, False, "came out different")
-        elif not _same_as_stored(recipe, new[name].path, _child(home, name)):
-            yield Verdict(name, False, "comes out as recorded, but the stored file was changed since")
-        else:
+            continue
+        stored = _stored_file(artifact, name, recorded, new[name].path)
+        if stored is not None and content_sha256(stored) != recorded:
+            same = new[name].content_sha256 == recorded
+            how = "comes out as recorded" if same else "came out different"
+            yield Verdict(name, False, f"{how}, but the stored file was changed since")
+        elif new[name].content_sha256 == recorded:
             yield Verdict(name, True)
+        else:
+            yield _judged(name, stored, new[name].path, recipe.device, finished.recipe.device)
     for name in new.keys() - recipe.content_sha256.keys():
         yield Verdict(name, False, "was not made before")
 
 
-def _same_as_stored(recipe: Recipe, made: Path, stored: Path | None) -> bool:
-    """Whether `stored` is the new file with the old recipe in it; True where it does not lie there."""
-    if stored is None or not stored.is_file() or stored.resolve() == made.resolve():
-        return True
-    with tempfile.TemporaryDirectory(prefix="langevin-replay-") as folder:
-        copy = Path(folder) / made.name
-        shutil.copyfile(made, copy)
-        embed_recipe(copy, recipe.as_json())
-        return file_sha256(copy) == file_sha256(stored)
+def _judged(name: str, stored: Path | None, made: Path, before: str, now: str) -> Verdict:
+    """What to say of an artifact whose bytes differ from the recorded ones."""
+    apart = difference(stored, made) if stored is not None else None
+    if before == now:
+        by = f", by {apart.size:.1e} of its range" if apart is not None else ""
+        return Verdict(name, False, f"came out different{by}")
+    if stored is None:
+        return Verdict(
+            name, False, f"ran on {before}, now on {now}, and the recorded file is not there to compare with"
+        )
+    if apart is None:
+        return Verdict(name, False, f"came out different on {now}, in more than its numbers")
+    how = f"{apart.size:.1e} of its range apart on {now}, {apart.tolerance:.1e} allowed"
+    return Verdict(name, apart.allowed, how)
+
+
+def _stored_file(artifact: Path, name: str, recorded: str, made: Path) -> Path | None:
+    """The recorded file `name`: where it was written, else `artifact` under another name; None where it is neither."""
+    home = artifact if artifact.is_dir() else artifact.parent
+    place = _child(home, name)
+    if place is not None and place.is_file() and place.resolve() != made.resolve():
+        return place
+    if artifact.is_file() and artifact.suffix == made.suffix and not artifact.name.endswith(RECIPE_SUFFIX):
+        return artifact if content_sha256(artifact) == recorded else None
+    return None
 
 
 def _differences(recipe: Recipe, finished: Finished) -> list[str]:

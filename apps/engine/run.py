@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import Any
 
+from apps.engine.checkpoints import Checkpoints
 from apps.engine.environment import (
     choose_device,
     library_versions,
@@ -32,7 +33,7 @@ from apps.engine.recipe import (
 )
 from core.files import file_sha256
 from domains.common.errors import BadInput, Cancelled
-from domains.common.recipe_files import embed_recipe
+from domains.common.recipes import content_sha256, embed_recipe
 from domains.common.task import Request, Result, Task
 
 RESULT = "result.json"
@@ -95,7 +96,41 @@ class Finished:
             "nfe": self.nfe,
             "seconds": self.seconds,
             "notes": self.notes,
+            "titles": {a.name: a.title for a in self.artifacts},
         }
+
+    @classmethod
+    def load(cls, directory: Path) -> Finished:
+        """The run whose results lie in `directory`, from its `result.json`.
+
+        Raises:
+            OSError: If there is none.
+            ValueError, KeyError: If it is damaged.
+        """
+        stored = json.loads((directory / RESULT).read_text("utf-8"))
+        recipe = Recipe.model_validate(stored["recipe"])
+        titles = stored.get("titles", {})
+        artifacts = [
+            FinishedArtifact(
+                path=directory / item["path"],
+                name=item["path"],
+                kind=item["kind"],
+                title=titles.get(item["path"], ""),
+                sha256=item["sha256"],
+                content_sha256=recipe.content_sha256[item["path"]],
+            )
+            for item in stored["artifacts"]
+        ]
+        return cls(
+            task=stored["task"],
+            directory=directory,
+            artifacts=artifacts,
+            metrics={k: float("nan") if v is None else v for k, v in stored["metrics"].items()},
+            notes=list(stored.get("notes", [])),
+            recipe=recipe,
+            nfe=stored["nfe"],
+            seconds=stored["seconds"],
+        )
 
 
 @dataclass
@@ -107,6 +142,8 @@ class LiveRun:
     on_progress: OnProgress | None = None
     on_preview: OnPreview | None = None
     cancel: Event = field(default_factory=Event)
+    checkpoints: Checkpoints | None = None
+    on_alive: Callable[[], None] | None = None
     meter: ProgressMeter = field(default_factory=ProgressMeter)
 
     def progress(self, done: float, total: float, message: str = "") -> None:
@@ -122,6 +159,17 @@ class LiveRun:
     def check(self) -> None:
         if self.cancel.is_set():
             raise Cancelled("the run was cancelled")
+        if self.checkpoints is not None:
+            self.checkpoints.check()
+        if self.on_alive is not None:
+            self.on_alive()
+
+    def keep(self, name: str, make: Callable[[], Any]) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.keep(name, make)
+
+    def kept(self, name: str) -> Any:
+        return self.checkpoints.kept(name) if self.checkpoints is not None else None
 
 
 def run_task(
@@ -134,6 +182,9 @@ def run_task(
     cancel: Event | None = None,
     device: str | None = None,
     threads: int | None = None,
+    checkpoints: Checkpoints | None = None,
+    on_alive: Callable[[], None] | None = None,
+    before: float = 0.0,
 ) -> Finished:
     """Runs `task` and publishes its artifacts, their recipes and `result.json` in `out`.
 
@@ -149,6 +200,9 @@ def run_task(
         cancel: Setting it stops the run at its next check.
         device: "cpu" or "cuda"; None takes the GPU where there is one.
         threads: Threads of numerical kernels; None leaves them as they are.
+        checkpoints: Where the run leaves what it needs to be resumed, and finds what an earlier attempt left.
+        on_alive: Called whenever the task looks whether it is to go on.
+        before: Seconds that earlier attempts took; they count as part of the run's duration.
 
     Raises:
         BadInput: If the request cannot be served or `out` cannot be written.
@@ -170,11 +224,11 @@ def run_task(
             work, ready = staging / "work", staging / "ready"
             work.mkdir()
             ready.mkdir()
-            run = LiveRun(work, chosen, on_progress, on_preview, cancel or Event())
+            run = LiveRun(work, chosen, on_progress, on_preview, cancel or Event(), checkpoints, on_alive)
             run.check()
             start = time.perf_counter()
             result = task.function(request, run)
-            seconds = time.perf_counter() - start
+            seconds = before + time.perf_counter() - start
             run.check()
             contents = _collect(result, work, ready)
             # Inputs are hashed once the task has accepted them: it bounds their size.
@@ -238,7 +292,7 @@ def _collect(result: Result, work: Path, ready: Path) -> dict[str, str]:
             raise RuntimeError(f"the task lists {artifact.path!r}, which is no file in its folder")
         if artifact.path == RESULT or artifact.path in contents:
             raise RuntimeError(f"the task lists {artifact.path!r} twice, or takes the name of {RESULT}")
-        contents[artifact.path] = file_sha256(source)
+        contents[artifact.path] = content_sha256(source)
         target = ready / name
         target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from domains.common.errors import BadInput
+from domains.common.models import usable_models
 from domains.common.task import Request, Task
 
 
@@ -19,6 +20,20 @@ def make_request(task: Task, fields: Mapping[str, Any]) -> Request:
         BadInput: Naming the first field that is at fault, what it must be, and what it was.
     """
     return validated(task.request, nested(task, fields))
+
+
+def served_request(task: Task, fields: Mapping[str, Any]) -> Request:
+    """As `make_request`, for somebody who reaches the app over a page or the net: models are named, never a folder.
+
+    Raises:
+        BadInput: As `make_request`, or if the model is not an installed one.
+    """
+    request = make_request(task, fields)
+    name = request.sampling.model
+    if name is not None and name not in (installed := usable_models()):
+        known = ", ".join(installed) or "none is installed"
+        raise BadInput("model", f"no model {printable(name)!r} is installed; choose one of {known}")
+    return request
 
 
 def nested(task: Task, fields: Mapping[str, Any]) -> dict[str, Any]:
