@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 from apps.engine.jobs import Job, JobError, JobState
 from apps.engine.run import RESULT, Finished
+from apps.studio.handover import handovers
+from apps.studio.viewers import viewer_for
 from domains.common.files import human_size
 from domains.common.task import Task
 
-_PICTURES = (".png", ".webp", ".jpg", ".gif")
+_MOST_VIEWERS = 12  # in one answer; the other files can be downloaded
 _LONG_ENOUGH_TO_ASK = 5.0  # seconds without a first step after which the page says why it may take a moment
+
+_ACRONYMS = ("crps", "mae", "rmse", "nfe", "csv")
 
 
 def status(job: Job, ahead: int = 0) -> str:
@@ -25,18 +30,22 @@ def status(job: Job, ahead: int = 0) -> str:
     match job.state:
         case JobState.QUEUED:
             others = f"{ahead} other run{'s' if ahead != 1 else ''}" if ahead else "the engine"
-            return _line(job, "Waiting", f"for {others}", share=0.0)
+            return _line(job, "Waiting", f"for {others}{_note(job)}", share=0.0)
         case JobState.RUNNING:
             return _running(job)
+        case JobState.PAUSED:
+            at = f"at {_steps(job)}" if _steps(job) else ""
+            return _line(job, "Paused", at, share=job.progress.fraction if job.progress else 0.0)
         case JobState.DONE:
-            assert job.result is not None
+            if job.result is None:
+                return gone()
             nfe = f" · {job.result.nfe} denoiser evaluations a sample" if job.result.nfe else ""
-            return _line(
-                job, "Done", f"in {seconds(job.result.seconds)}{nfe} · seed {job.request.sampling.seed}"
-            )
+            seed = job.fields["sampling"]["seed"]
+            return _line(job, "Done", f"in {seconds(job.result.seconds)}{nfe} · seed {seed}{_note(job)}")
         case JobState.CANCELLED:
             at = f"at {_steps(job)}; " if _steps(job) else ""
-            return _line(job, "Cancelled", f"{at}your request is kept, nothing was written")
+            shown = "the plot shows how far it came" if job.previews else "nothing was written"
+            return _line(job, "Cancelled", f"{at}your request is kept, {shown}")
     error = job.error or JobError("", "for an unknown reason")
     return _line(job, "Failed", f"{sentence(error.field, error.message)}. Your request is kept.")
 
@@ -51,8 +60,13 @@ def _running(job: Job) -> str:
             job, "Starting", "· loading the model" if waited > _LONG_ENOUGH_TO_ASK else "", share=0.0
         )
     left = f"about {seconds(moment.left)} left" if moment.left is not None else ""
-    words = " · ".join(part for part in (moment.message, _steps(job), left) if part)
+    words = " · ".join(part for part in (moment.message, _steps(job), left, job.note) if part)
     return _line(job, "Running", words, share=moment.fraction)
+
+
+def _note(job: Job) -> str:
+    """What happened to the job on its way, after a dot."""
+    return f" · {job.note}" if job.note else ""
 
 
 def _steps(job: Job) -> str:
@@ -68,7 +82,7 @@ def _line(job: Job, word: str, words: str, share: float | None = None) -> str:
             '<div class="bar" role="progressbar" aria-label="share of the work that is done" aria-valuemin="0" '
             f'aria-valuemax="100" aria-valuenow="{share * 100:.0f}"><i style="transform:scaleX({share:.4f})"></i></div>'
         )
-    preview = "yes" if job.preview is not None else "no"
+    preview = "yes" if job.previews else "no"
     return (
         f'<div class="status" role="status" data-state="{job.state}" data-job="{job.id}" data-preview="{preview}">'
         f"<p><b>{escape(word)}</b> {escape(words)}</p>{bar}</div>"
@@ -103,6 +117,22 @@ def gone() -> str:
     )
 
 
+def restored(name: str, sentences: list[str]) -> str:
+    """The line above an empty viewer after a file has filled the form in."""
+    return (
+        f'<div class="status" data-state="restored"><p><b>Restored</b> from {escape(name)}: the settings on the left '
+        f"are those that made it{', but for these' if sentences else ''}.</p>{notes(sentences)}</div>"
+    )
+
+
+def received(name: str, action: str) -> str:
+    """The line above an empty viewer after another task's result has been put into the form."""
+    return (
+        f'<div class="status" data-state="restored"><p><b>Received</b> {escape(name)}. '
+        f"{escape(action)} begins when you press the button.</p></div>"
+    )
+
+
 def nothing_yet(task: Task) -> str:
     """The line above an empty viewer."""
     first = next(iter(task.examples), None)
@@ -118,32 +148,68 @@ def example_details(values: Mapping[str, float | int | str], sentences: list[str
     return '<div class="details">' + notes(sentences) + metrics(values) + "</div>"
 
 
-def details(finished: Finished, task: Task) -> str:
-    """What stands under the plot: notes, numbers, files, and how to make them again."""
+def details(job: Job, finished: Finished, task: Task, others: Iterable[Task] = ()) -> str:
+    """What stands under the plot: what can be done with the result, viewers, notes, numbers, files, the command.
+
+    Args:
+        job: The job.
+        finished: Its result.
+        task: Its task.
+        others: Tasks to which the result may be handed on.
+    """
     parts = [
-        pictures(finished),
+        actions(job, finished, others),
+        viewers(finished),
         notes(finished.notes),
         metrics(finished.metrics),
-        downloads(finished),
+        downloads(job, finished),
         again(finished, task),
     ]
     return '<div class="details">' + "".join(parts) + "</div>"
 
 
-def pictures(finished: Finished) -> str:
-    """The pictures among the artifacts, where no interactive plot says the same."""
-    if any(item.kind == "plot" for item in finished.artifacts):
-        return ""
-    return "".join(
-        f'<img class="picture" src="{_address(item.path)}" alt="{escape(item.title or item.name)}">'
-        for item in finished.artifacts
-        if item.path.suffix in _PICTURES
+def actions(job: Job, finished: Finished, others: Iterable[Task] = ()) -> str:
+    """The buttons under an answer; the page's script does what their `data-` names say."""
+    recipe = json.dumps(finished.recipe.as_json(), indent=2, ensure_ascii=False)
+    pinned = "true" if job.pinned else "false"
+    sends = "".join(
+        f'<li><button type="button" class="plain" data-send="{job.id}" data-artifact="{escape(way.artifact)}" '
+        f'data-task="{escape(way.task)}" data-field="{escape(way.field)}">'
+        f"{escape(PurePosixPath(way.artifact).name)} to {escape(way.title)}</button></li>"
+        for way in handovers(finished, others)
+    )
+    menu = (
+        f'<details class="menu"><summary class="plain">Send to</summary><ul>{sends}</ul></details>'
+        if sends
+        else ""
+    )
+    return (
+        f'<div class="after" data-for="{job.id}"><p class="actions">'
+        f'<a class="plain" href="pages/zip?job={job.id}" download>Download</a>'
+        f'<button type="button" class="plain" data-copy="{escape(recipe)}">Copy recipe</button>'
+        '<button type="button" class="plain" data-replay>Replay</button>'
+        '<button type="button" class="plain" data-vary>Vary</button>'
+        '<button type="button" class="plain" data-compare aria-pressed="false">Compare</button>'
+        f'<button type="button" class="plain" data-do="{"unpin" if job.pinned else "pin"}" aria-pressed="{pinned}">'
+        f'{"Pinned" if job.pinned else "Pin"}</button>{menu}</p><p class="verdict" role="status"></p></div>'
     )
 
 
-def _address(path: Path) -> str:
-    """Where the page finds a file of the engine's folder."""
-    return f"gradio_api/file={quote(path.as_posix())}"
+def viewers(finished: Finished) -> str:
+    """Viewers of the artifacts that have one, each loaded when seen; pictures only where no plot says the same."""
+    plotted = any(item.kind == "plot" for item in finished.artifacts)
+    shown = []
+    for item in finished.artifacts:
+        viewer = viewer_for(item) if item.kind != "plot" else None
+        if viewer is not None and not (plotted and viewer.name == "image"):
+            shown.append(viewer.html(_address(finished, item.name), item.title or item.name))
+    return "".join(shown[:_MOST_VIEWERS])
+
+
+def _address(finished: Finished, name: str) -> str:
+    """Where the page finds a file of a result; the server asks the engine whether whoever asks owns the job."""
+    job_id = finished.directory.parent.name  # the engine keeps results in JOB/result
+    return f"results/{quote(job_id)}/{quote(name)}"
 
 
 def notes(sentences: list[str]) -> str:
@@ -162,14 +228,14 @@ def metrics(values: Mapping[str, float | int | str]) -> str:
     return f'<section><h3>Numbers</h3><table class="metrics">{rows}</table></section>' if rows else ""
 
 
-def downloads(finished: Finished) -> str:
+def downloads(job: Job, finished: Finished) -> str:
     """Links to the artifacts and to the recipe that makes them again."""
     rows = [
         (item.name, item.title or item.kind, item.path) for item in finished.artifacts if item.kind != "plot"
     ]
     rows.append((RESULT, "Metrics, hashes and recipe", finished.directory / RESULT))
     items = "".join(
-        f'<li><a href="{_address(path)}" download="{escape(path.name)}">'
+        f'<li><a href="{_address(finished, name)}" download="{escape(path.name)}">'
         f'<span class="mono">{escape(name)}</span><span>{escape(title)}</span>'
         f"<small>{human_size(path.stat().st_size)}</small></a></li>"
         for name, title, path in rows
@@ -179,14 +245,12 @@ def downloads(finished: Finished) -> str:
 
 
 def again(finished: Finished, task: Task) -> str:
-    """The recipe and the command that make the same files again, each a click from the clipboard."""
-    recipe = json.dumps(finished.recipe.as_json(), indent=2, ensure_ascii=False)
+    """The command that makes the same files again, a click from the clipboard."""
     line = command(task, finished.recipe.request)
     return (
         "<section><h3>Again</h3>"
         f'<pre class="mono" tabindex="0" aria-label="command">{escape(line)}</pre><p class="actions">'
-        f'<button type="button" class="plain" data-copy="{escape(line)}">Copy command</button>'
-        f'<button type="button" class="plain" data-copy="{escape(recipe)}">Copy recipe</button></p></section>'
+        f'<button type="button" class="plain" data-copy="{escape(line)}">Copy command</button></p></section>'
     )
 
 
@@ -229,4 +293,6 @@ def number(value: float | int | str) -> str:
 def field_words(name: str) -> str:
     """`sampling.time_column` as a person would write it: `Time column`."""
     words = name.rsplit(".", 1)[-1].replace("_", " ")
+    for acronym in _ACRONYMS:
+        words = re.sub(rf"\b{acronym}\b", acronym.upper(), words)
     return words[:1].upper() + words[1:]

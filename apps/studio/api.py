@@ -1,4 +1,6 @@
-"""One named endpoint a task, for `gradio_client`, plain HTTP and, where its library is installed, MCP.
+"""One named endpoint a task, for `gradio_client` and Gradio's own HTTP calls.
+
+`apps.web.jobs_api` has jobs over plain HTTP, `apps.web.tools` tools for assistants.
 
     from gradio_client import Client, handle_file
     files, result = Client("http://127.0.0.1:7860").predict(
@@ -11,6 +13,7 @@ The parameters are the fields of the request with those of `sampling` beside the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal
@@ -18,11 +21,12 @@ from typing import Any, Literal
 import gradio as gr
 from gradio.data_classes import FileData
 
-from apps.engine.jobs import Engine, JobState
+from apps.engine.jobs import Engine, Job, JobError, JobState
 from apps.engine.run import Finished
-from apps.engine.validation import make_request
-from apps.studio.forms import FormField, form_fields, read_form, with_files
-from apps.studio.uploads import keep, received
+from apps.engine.validation import served_request
+from apps.studio.forms import FormField, form_fields, read_form
+from apps.studio.uploads import into_cache, received
+from apps.web.owners import owner_of
 from domains.common.errors import BadInput
 from domains.common.task import Task
 
@@ -49,25 +53,26 @@ def endpoint(task: Task, engine: Engine) -> Callable[..., Any]:
     fields = form_fields(task.request)
 
     async def run(*values: Any) -> Any:
+        asked, owner = values[: len(fields)], owner_of(next(iter(values[len(fields) :]), None))
         try:
-            kept = with_files(fields, received(fields, values), keep)
-            job = engine.submit(task, make_request(task, read_form(fields, kept)))
+            fit = served_request(task, read_form(fields, received(fields, asked, owner)))
+            job = await asyncio.to_thread(engine.submit, task, fit, owner)  # it copies and flushes files
         except BadInput as error:
             raise gr.Error(str(error), print_exception=False) from None
         try:
-            while not job.state.final:
-                await asyncio.sleep(_LOOK)
+            ended = await _ended(engine, job, owner)
         except (asyncio.CancelledError, GeneratorExit):  # the caller gave up
-            job.cancel()
+            with contextlib.suppress(BadInput):  # it has been forgotten meanwhile
+                engine.cancel(job.id, owner)
             raise
-        if job.state is JobState.CANCELLED:
+        if ended is None or ended.state is JobState.CANCELLED:
             raise gr.Error("the run was cancelled", print_exception=False)
-        if job.result is None:
-            assert job.error is not None
-            words = f"{job.error.field}: {job.error.message}" if job.error.field else job.error.message
+        if ended.result is None:
+            fault = ended.error or JobError("", "the result has been cleared away")
+            words = f"{fault.field}: {fault.message}" if fault.field else fault.message
             raise gr.Error(words, print_exception=False)
-        files = [FileData(path=str(item.path)).model_dump() for item in job.result.artifacts]
-        return files, _result(job.result)
+        files = [FileData(path=into_cache(item.path, owner)).model_dump() for item in ended.result.artifacts]
+        return files, _result(ended.result)
 
     # gradio reads the parameters from the signature and their types from the annotations.
     run.__name__ = task.name.replace(".", "_")
@@ -80,12 +85,23 @@ def endpoint(task: Task, engine: Engine) -> Callable[..., Any]:
         )
         for field in fields
     ]
+    # gradio fills it in and shows it to nobody.
+    parameters.append(inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None))
     returned = tuple[list[FileData], dict[str, Any]]
     vars(run)["__signature__"] = inspect.Signature(parameters, return_annotation=returned)
     run.__annotations__ = {
-        parameter.name: _type(field) for parameter, field in zip(parameters, fields, strict=True)
-    } | {"return": returned}
+        parameter.name: _type(field) for parameter, field in zip(parameters[:-1], fields, strict=True)
+    } | {"request": gr.Request, "return": returned}
     return run
+
+
+async def _ended(engine: Engine, job: Job, owner: str) -> Job | None:
+    """The job once it has ended; None where it has been forgotten."""
+    latest: Job | None = job
+    while latest is not None and not latest.state.final:
+        await asyncio.sleep(_LOOK)
+        latest = engine.get(job.id, owner)
+    return latest
 
 
 def _result(finished: Finished) -> dict[str, Any]:

@@ -48,12 +48,12 @@ class Costs:
 
     def record(self, job: Job) -> None:
         """Learns from a finished job, once however many pages show it."""
-        if job.result is None or job.id in self._seen:
+        if job.id in self._seen or job.result is None:
             return
         self._seen.add(job.id)
         rate = job.result.seconds / work(job.request)
-        known = self.measured.get(job.task.name)
-        self.measured[job.task.name] = rate if known is None else math.sqrt(known * rate)
+        known = self.measured.get(job.task_name)
+        self.measured[job.task_name] = rate if known is None else math.sqrt(known * rate)
 
     def estimate(self, task: str, request: Request) -> float | None:
         """Seconds that a run will take; None where nothing is known about the task."""

@@ -16,6 +16,9 @@ _OPENING = """
   <h1>From noise to form, on your own machine</h1>
   <p>Langevin completes what is missing in your data with diffusion models, and says how sure it is.
      Files stay here; every result carries the recipe that makes it again.</p>
+  <div class="restore"><button type="button" class="plain" data-restore>Restore from a file</button>
+    <input type="file" data-restore-file hidden aria-label="A result to restore">
+    <span>or drop one of your results anywhere on the page: its tab opens with every setting filled in.</span></div>
 </header>
 """
 _OTHER_WAYS = """

@@ -11,13 +11,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from apps.engine.environment import missing_libraries
 from apps.engine.jobs import Engine, Job, JobState
-from apps.engine.validation import make_request
+from apps.engine.restore import Restored
+from apps.engine.validation import printable, served_request
 from apps.studio import answer, gallery
 from apps.studio.cards import model_chip
 from apps.studio.estimate import Costs
@@ -32,8 +34,10 @@ from apps.studio.forms import (
     read_form,
     with_files,
 )
-from apps.studio.uploads import into_cache, keep, received
+from apps.studio.uploads import into_cache, received
+from apps.web.owners import LOCAL, owner_of
 from domains.common.errors import BadInput, MissingLibrary
+from domains.common.files import human_size
 from domains.common.task import Request, Task
 
 _LOOK = 0.25  # seconds between looks at a job
@@ -62,6 +66,8 @@ class Panel:
         self.faults: dict[str, gr.HTML] = {}
         self.groups: dict[str, gr.Accordion] = {}
         self.examples: dict[str, gr.Button] = {}
+        self.others: Sequence[Task] = ()  # tasks to which a result may be handed on
+        self._watched: dict[str, str] = {}  # session of a page -> the job that it shows here
         stored = gallery.stored_example(task)
         if stored is not None:
             costs.suppose(task.name, stored.seconds, stored.work)
@@ -158,6 +164,11 @@ class Panel:
         return [self.job, self.status, self.plot, self.details, *self.filled]
 
     @property
+    def replaced(self) -> list[gr.blocks.Block]:
+        """What `open`, `restored` and `given` may change."""
+        return [*self.opened, self.run, self.cancel]
+
+    @property
     def asked(self) -> list[gr.blocks.Block]:
         """What `submit` may change."""
         return [self.job, self.run, self.cancel, self.status, *self._fault_slots]
@@ -173,33 +184,36 @@ class Panel:
 
     # -- filling the form ---------------------------------------------------------------------------------------------
 
-    def filler(self, label: str) -> Callable[[], Updates]:
+    def filler(self, label: str) -> Callable[[gr.Request], Updates]:
         """A function that fills the form with the example called `label`."""
 
-        def fill() -> Updates:
+        def fill(request: gr.Request) -> Updates:
             try:
-                return self.fill(dict(self.task.examples[label]()))
+                return self.fill(dict(self.task.examples[label]()), owner_of(request))
             except (BadInput, MissingLibrary) as error:
                 return self._show_fault(error if isinstance(error, BadInput) else BadInput("", str(error)))
 
         return fill
 
-    def fill(self, request: dict[str, Any]) -> Updates:
-        """Puts a request into the form; its files are copied to where the page may read them."""
-        values = with_files(self.fields, fill_form(self.fields, request), into_cache)
+    def fill(self, request: dict[str, Any], owner: str = LOCAL) -> Updates:
+        """Puts a request into the form; its files are copied to where the page of `owner` may read them."""
+        values = with_files(
+            self.fields, fill_form(self.fields, request), lambda path: into_cache(path, owner)
+        )
         return {**dict(zip(self.inputs, values, strict=True)), **self._no_faults()}
 
     def arrive(self, job_id: str | None, request: gr.Request) -> Updates:
         """What the panel shows when it opens: its own job, else the one that the address names, else an example."""
-        if job_id:
+        if job_id is not None:
             return {self.job: gr.skip()}
         asked = request.query_params
         named = (
             str(asked.get("job") or "") if f"{asked.get('tab')}.{asked.get('task')}" == self.task.name else ""
         )
-        job = self.engine.get(named)
-        if job is not None and job.task.name == self.task.name:
-            return {self.job: job.id, **self.fill(job.request.model_dump(mode="json"))}
+        owner = owner_of(request)
+        job = self.engine.get(named, owner)
+        if job is not None and job.task_name == self.task.name:
+            return {self.job: job.id, **self.fill(dict(job.fields), owner)}
         stored = gallery.stored_example(self.task)
         if stored is None:
             return {self.status: answer.gone() if named else answer.nothing_yet(self.task)}
@@ -207,6 +221,39 @@ class Panel:
             self.status: answer.gone() if named else answer.example_status(stored.label),
             self.plot: plot_data(stored.figure),
             self.details: answer.example_details(stored.metrics, stored.notes),
+        }
+
+    def open(self, job: Job) -> Updates:
+        """Shows a job, with its request in the form."""
+        return {self.job: job.id, **self.fill(dict(job.fields), job.owner)}
+
+    def restored(self, found: Restored, name: str, owner: str = LOCAL) -> Updates:
+        """Fills the form as an artifact called `name` tells, and says what has to be given again."""
+        updates = {**self.fill(found.fields, owner), **self._without_answer()}
+        for field, wanted in found.missing.items():
+            words = f"Choose {printable(wanted.name)} again ({human_size(wanted.bytes)})"
+            updates[self._slot(field)] = gr.update(value=answer.fault(words), visible=True)
+        return updates | {self.status: answer.restored(name, found.notes)}
+
+    def given(self, field: str, path: Path, name: str, owner: str = LOCAL) -> Updates:
+        """Puts a result of another task into a field that takes files; the other fields stay as they are."""
+        place = [item.name for item in self.fields].index(field)
+        copy = into_cache(path, owner)
+        value = [copy] if self.fields[place].kind == "files" else copy
+        return {
+            self.inputs[place]: value,
+            self.faults[field]: gr.update(value="", visible=False),
+            **self._without_answer(),
+            self.status: answer.received(name, self.action),
+        }
+
+    def _without_answer(self) -> Updates:
+        return {
+            self.job: "",  # no job, and not the one that the address names either
+            self.plot: None,
+            self.details: "",
+            self.run: gr.update(visible=True, value=self.action),
+            self.cancel: gr.update(visible=False),
         }
 
     # -- running ------------------------------------------------------------------------------------------------------
@@ -217,19 +264,19 @@ class Panel:
         Raises:
             BadInput: Naming the field at fault.
         """
-        return make_request(self.task, read_form(self.fields, values))
+        return served_request(self.task, read_form(self.fields, values))
 
-    def submit_new(self, job_id: str | None, *values: Any) -> Updates:
+    def submit_new(self, job_id: str | None, request: gr.Request, *values: Any) -> Updates:
         """As `submit`, unless the panel's job has not ended: then that one stays."""
-        job = self.engine.get(job_id or "")
-        return {self.job: gr.skip()} if job is not None and not job.state.final else self.submit(*values)
+        job = self.engine.get(job_id or "", owner_of(request))
+        stays = job is not None and not job.state.final
+        return {self.job: gr.skip()} if stays else self.submit(request, *values)
 
-    def submit(self, *values: Any) -> Updates:
+    def submit(self, request: gr.Request, *values: Any) -> Updates:
         """Makes a job of the form, or says at which field it cannot."""
         try:
-            job = self.engine.submit(
-                self.task, self.request(with_files(self.fields, received(self.fields, values), keep))
-            )
+            owner = owner_of(request)
+            job = self.engine.submit(self.task, self.request(received(self.fields, values, owner)), owner)
         except BadInput as error:
             return self._show_fault(error)
         except FileNotFoundError:
@@ -242,22 +289,36 @@ class Panel:
             **self._no_faults(),
         }
 
-    def stop(self, job_id: str | None) -> Updates:
+    def stop(self, job_id: str | None, request: gr.Request) -> Updates:
         """Asks the job to end at its next step."""
-        job = self.engine.get(job_id or "")
+        owner = owner_of(request)
+        job = self.engine.get(job_id or "", owner)
         if job is None or job.state.final:
             return {self.cancel: gr.update(interactive=False)}
-        job.cancel()
-        return {self.status: answer.status(job), self.cancel: gr.update(interactive=False)}
+        stopping = self.engine.cancel(job.id, owner)
+        return {self.status: answer.status(stopping), self.cancel: gr.update(interactive=False)}
 
-    async def watch(self, job_id: str | None) -> AsyncIterator[Updates]:
+    async def watch(self, job_id: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """Shows a job until it ends."""
-        job = self.engine.get(job_id or "")
+        owner, session = owner_of(request), getattr(request, "session_hash", None) or ""
+        self._watched[session] = job_id or ""
+        try:
+            async for updates in self._watch(job_id or "", owner):
+                if session and self._watched.get(session) != (job_id or ""):
+                    yield {self.status: gr.skip()}
+                    return  # the same page shows another job here now
+                yield updates
+        finally:
+            if self._watched.get(session) == (job_id or ""):
+                del self._watched[session]
+
+    async def _watch(self, job_id: str, owner: str) -> AsyncIterator[Updates]:
+        job = self.engine.get(job_id, owner)
         if job is None:
             # A generator that yielded nothing would empty its outputs.
             yield {self.status: answer.gone() if job_id else gr.skip()}
             return
-        line, preview, due = "", None, 0.0
+        line, previews, due = "", 0, 0.0
         updates: Updates = {
             self.run: gr.update(visible=False),
             self.cancel: gr.update(visible=True),
@@ -266,39 +327,46 @@ class Panel:
         while not job.state.final:
             if (now := answer.status(job, self.engine.ahead(job))) != line:
                 updates[self.status] = line = now
-            if job.preview is not None and job.preview is not preview and time.monotonic() > due:
-                preview, due = job.preview, time.monotonic() + _PREVIEW
-                updates[self.plot] = plot_data(preview)
+            if job.previews != previews and time.monotonic() > due and job.preview is not None:
+                previews, due = job.previews, time.monotonic() + _PREVIEW
+                updates[self.plot] = plot_data(job.preview)
             if updates:
                 yield updates
             updates = {}
             await asyncio.sleep(_LOOK)
+            job = self.engine.get(job.id, owner)
+            if job is None:
+                yield {**updates, **self._at_rest(), self.status: answer.gone()}
+                return
         yield self._ended(job)
 
-    def _ended(self, job: Job) -> Updates:
-        updates: Updates = {
-            self.status: answer.status(job),
+    def _at_rest(self) -> Updates:
+        return {
             self.run: gr.update(visible=True),
             self.cancel: gr.update(visible=False),
             self.details: "",
             **self._no_faults(),
         }
+
+    def _ended(self, job: Job) -> Updates:
+        updates: Updates = {**self._at_rest(), self.status: answer.status(job)}
         if job.state is JobState.DONE and job.result is not None:
             self.costs.record(job)
             plot = next((item.path for item in job.result.artifacts if item.kind == "plot"), None)
             updates[self.run] = gr.update(visible=True, value=self._words(job.request))
-            updates[self.details] = answer.details(job.result, self.task)
+            updates[self.details] = answer.details(job, job.result, self.task, self.others)
             updates[self.plot] = plot_data(plot) if plot is not None else None
-        elif job.state is JobState.FAILED:
-            updates[self.plot] = None
+        else:  # as far as it came
+            updates[self.plot] = plot_data(job.preview) if job.preview is not None else None
             if job.error is not None and job.error.field:
                 updates |= self._show_fault(BadInput(job.error.field, job.error.message))
         return updates
 
-    def label(self, *values: Any) -> Any:
+    def label(self, request: gr.Request, *values: Any) -> Any:
         """The button's words for the form as it stands: what it does, and about how long that takes."""
         try:
-            return gr.update(value=self._words(self.request(received(self.fields, values))))
+            asked = self.request(received(self.fields, values, owner_of(request)))
+            return gr.update(value=self._words(asked))
         except BadInput:
             return gr.update(value=self.action)
 
@@ -310,14 +378,23 @@ class Panel:
 
     def _show_fault(self, error: BadInput) -> Updates:
         updates = self._no_faults()
-        place = next((f for f in self.fields if error.field in (f.name, f.name.rsplit(".", 1)[-1])), None)
-        slot = self.fault if place is None else self.faults[place.name]
-        updates[slot] = gr.update(
+        place = self._place(error.field)
+        updates[self._slot(error.field)] = gr.update(
             value=answer.fault(answer.sentence(error.field, error.message)), visible=True
         )
         if place is not None and place.group:
             updates[self.groups[place.group]] = gr.update(open=True)
         return updates
+
+    def _place(self, field: str) -> FormField | None:
+        """The field that is meant: by its whole name, or by its last part; a file of several by its field."""
+        names = (field, field.rpartition(".")[0] if field.rpartition(".")[2].isdigit() else field)
+        return next((f for f in self.fields if {f.name, f.name.rsplit(".", 1)[-1]} & {*names}), None)
+
+    def _slot(self, field: str) -> gr.HTML:
+        """Where a fault of a field is shown."""
+        place = self._place(field)
+        return self.fault if place is None else self.faults[place.name]
 
     def _no_faults(self) -> Updates:
         return {slot: gr.update(value="", visible=False) for slot in (*self.faults.values(), self.fault)}

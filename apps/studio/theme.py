@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from apps.studio.viewers import page_script, page_style
 from domains.common import plot_style
 
 STATIC = Path(__file__).parent / "static"
@@ -30,7 +31,10 @@ def css() -> str:
         f'.viewer svg text[style*="fill: {_rgb(colour)}"] {{ fill: var({name}) !important; }}'
         for colour, name in _TEXT_COLOURS.items()
     ]
-    return (STATIC / "studio.css").read_text("utf-8") + "\n".join(rules) + "\n"
+    names = [STATIC / "studio.css", STATIC / "pages.css", *sorted((STATIC / "pages").glob("*.css"))]
+    sheets = [path.read_text("utf-8") for path in names]
+    sheets += [sheet.read_text("utf-8") for sheet in sorted(STATIC.glob("pages/*.css"))]
+    return "\n".join([*sheets, page_style(), *rules]) + "\n"
 
 
 def _rgb(colour: str) -> str:
@@ -40,8 +44,9 @@ def _rgb(colour: str) -> str:
 
 def head() -> str:
     """The script that goes into the page's head; inline, so that the page asks for nothing from outside."""
-    script = (STATIC / "studio.js").read_text("utf-8")
-    return f'<meta name="color-scheme" content="light dark"><script>{script}</script>'
+    own = [(STATIC / name).read_text("utf-8") for name in ("studio.js", "pages.js")]
+    scripts = "".join(f"<script>{script}</script>" for script in (*own, page_script()))
+    return f'<meta name="color-scheme" content="light dark">{scripts}'
 
 
 def theme() -> gr.themes.Base:

@@ -1,4 +1,4 @@
-"""The studio's own place for uploaded files: private to this process, bounded, gone when it ends."""
+"""The studio's own place for uploaded files: private to this process, a folder an owner, gone when it ends."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from gradio.processing_utils import save_file_to_cache
-from gradio.utils import get_upload_folder, is_in_or_equal
+from gradio.utils import get_upload_folder
 
 from apps.studio.forms import FormField
+from apps.web.calls import is_own_file, owner_folder
+from apps.web.owners import LOCAL
 from domains.common.errors import BadInput
 
-LARGEST_UPLOAD = "64mb"
 KEPT_INPUTS = 128
 
 
@@ -30,9 +31,9 @@ def private_upload_folder() -> Path:
     return folder
 
 
-def into_cache(path: str | Path) -> str:
-    """Copies a file of ours to where the page may read it; returns the copy."""
-    return save_file_to_cache(path, cache_dir=get_upload_folder())
+def into_cache(path: str | Path, owner: str = LOCAL) -> str:
+    """Copies a file of ours to where the page of `owner` may read it; returns the copy."""
+    return save_file_to_cache(path, cache_dir=str(owner_folder(Path(get_upload_folder()), owner)))
 
 
 def keep(path: str | Path) -> Path:
@@ -55,26 +56,27 @@ def keep(path: str | Path) -> Path:
     return target
 
 
-def received(fields: Sequence[FormField], values: Sequence[Any]) -> list[Any]:
+def received(fields: Sequence[FormField], values: Sequence[Any], owner: str = LOCAL) -> list[Any]:
     """The values of a form as they came over the wire, with each file as its path.
 
     Raises:
-        BadInput: If a file was not uploaded through this app; no other path of this machine is read.
+        BadInput: If a file was not uploaded through this app by `owner`; no other path of this machine is read.
     """
     plain = []
     for field, value in zip(fields, values, strict=True):
         if field.kind == "file" and value is not None:
-            value = _uploaded(field.name, value)
+            value = _uploaded(field.name, value, owner)
         elif field.kind == "files" and value is not None:
-            value = [_uploaded(field.name, item) for item in (value if isinstance(value, list) else [value])]
+            value = [
+                _uploaded(field.name, item, owner) for item in (value if isinstance(value, list) else [value])
+            ]
         plain.append(value)
     return plain
 
 
-def _uploaded(field: str, value: object) -> str:
+def _uploaded(field: str, value: object, owner: str) -> str:
     """The path in `{"path": ..., "meta": {"_type": "gradio.FileData"}}`, as the page and `handle_file` make it."""
     path = value.get("path") if isinstance(value, dict) else value
-    folder = os.path.realpath(get_upload_folder())
-    if not isinstance(path, str) or not is_in_or_equal(os.path.realpath(path), folder):
+    if not isinstance(path, str) or not is_own_file(path, Path(get_upload_folder()), owner):
         raise BadInput(field, "must be an uploaded file; with gradio_client, pass handle_file(path)")
     return path

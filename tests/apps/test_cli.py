@@ -380,10 +380,13 @@ def test_bench_lists_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert main(["bench", "sum-up", "7", "--debug"]) == 7
 
 
-def test_the_app_is_opened_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_app_is_opened_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[dict[str, Any]] = []
     module = ModuleType("apps.studio.app")
     module.launch = lambda **given: said.append(given)  # type: ignore[attr-defined]
+    monkeypatch.setenv("LANGEVIN_HOME", str(tmp_path))
+    monkeypatch.setenv("LANGEVIN_USER", "ada")  # without a login, only this machine may be let in
+    monkeypatch.setenv("LANGEVIN_PASSWORD", "correct horse battery")
     monkeypatch.setitem(sys.modules, "apps.studio.app", module)
     monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
     monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
@@ -392,6 +395,9 @@ def test_the_app_is_opened_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
     monkeypatch.setenv("GRADIO_SERVER_PORT", "80")
     assert main(["app"]) == 0
+    for given in said:
+        assert given.pop("settings").profile == "local"
+        assert list(given.pop("users").hashes) == ["ada"]
     assert said == [
         {"host": "127.0.0.1", "port": 7860, "root_path": None},
         {"host": "0.0.0.0", "port": 8000, "root_path": "/x_y"},

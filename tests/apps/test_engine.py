@@ -1,4 +1,4 @@
-"""The engine: one run, what it publishes, what it leaves behind when it fails, and jobs."""
+"""One run: what it publishes, and what it leaves behind when it fails; jobs are tested in tests/engine."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from apps.engine.jobs import Engine, JobState
 from apps.engine.progress import Progress, ProgressMeter
 from apps.engine.publish import check_destination, staging_folder
 from apps.engine.recipe import parse_recipe
 from apps.engine.run import run_task
 from apps.engine.validation import make_request
 from domains.common.errors import BadInput, Cancelled, MissingLibrary
-from domains.common.recipe_files import RECIPE_SUFFIX, read_recipe
+from domains.common.recipes import RECIPE_SUFFIX, read_recipe
 from domains.common.task import Artifact, Result, Run, Task
 
 Files = Callable[[], dict[str, bytes]]
@@ -236,117 +235,6 @@ def test_the_estimate_forgets_a_slow_start() -> None:
     assert moment.fraction == pytest.approx(0.11)
     now[0] += 1.0
     assert meter.update(0, 10, "next phase").left is None, "another phase has its own pace"
-
-
-def test_jobs_wait_run_and_report(walk_task: Task, tmp_path: Path, hooks: list[Any]) -> None:
-    gate, running = Event(), Event()
-
-    def hold(run: Run, step: int) -> None:
-        running.set()
-        if not gate.wait(10):
-            raise TimeoutError
-
-    hooks.append(hold)
-    engine = Engine(tmp_path / "jobs", waiting=2)
-    try:
-        first = engine.submit(walk_task, make_request(walk_task, {"steps": 3}), owner="ann")
-        assert running.wait(10)
-        second = engine.submit(walk_task, make_request(walk_task, {}), owner="ann")
-        third = engine.submit(walk_task, make_request(walk_task, {}), owner="bob")
-        assert (first.state, second.state) == (JobState.RUNNING, JobState.QUEUED)
-        assert [engine.ahead(job) for job in (first, second, third)] == [0, 1, 2]
-        with pytest.raises(BadInput, match="waiting already"):
-            engine.submit(walk_task, make_request(walk_task, {}))
-        second.cancel()
-        assert second.state is JobState.CANCELLED
-        assert engine.ahead(third) == 1
-        fourth = engine.submit(walk_task, make_request(walk_task, {}))  # its place is free again
-        gate.set()
-        assert all(job.wait(10) for job in (first, third, fourth))
-        assert first.state is JobState.DONE
-        assert first.result is not None
-        assert first.result.directory == tmp_path / "jobs" / first.id
-        assert first.progress is not None
-        assert first.progress.fraction == 1.0
-        assert first.preview is not None
-        assert second.result is None
-        assert engine.get(first.id, "ann") is first
-        assert engine.get(first.id, "bob") is None, "owners see only their own jobs"
-        assert engine.jobs("ann") == [first, second]
-    finally:
-        gate.set()
-        engine.close()
-
-
-def test_a_running_job_is_cancelled_within_a_step(walk_task: Task, tmp_path: Path, hooks: list[Any]) -> None:
-    engine, begun, steps = Engine(tmp_path / "jobs"), Event(), []
-
-    def count(run: Run, step: int) -> None:
-        steps.append(step)
-        if step == 5:
-            begun.set()
-            assert cancelled.wait(10)
-
-    cancelled = Event()
-    hooks.append(count)
-    job = engine.submit(walk_task, make_request(walk_task, {"steps": 1000}))
-    assert begun.wait(10)
-    job.cancel()
-    assert job.stopping
-    cancelled.set()
-    assert job.wait(10)
-    engine.close()
-    assert job.state is JobState.CANCELLED
-    assert steps[-1] == 5
-    assert list((tmp_path / "jobs").iterdir()) == []
-
-
-def test_a_failed_job_says_why_and_the_worker_goes_on(
-    walk_task: Task, tmp_path: Path, hooks: list[Any]
-) -> None:
-    faults: list[BaseException] = [BadInput("table", "mend it"), ZeroDivisionError("by zero"), MemoryError()]
-
-    def fail(run: Run, step: int) -> None:
-        if faults:
-            raise faults.pop(0)
-
-    hooks.append(fail)
-    engine = Engine(tmp_path / "jobs")
-    jobs = [engine.submit(walk_task, make_request(walk_task, {})) for _ in range(4)]
-    assert all(job.wait(10) for job in jobs)
-    engine.close()
-    errors = [job.error for job in jobs if job.error is not None]
-    assert [(error.field, error.message) for error in errors][:2] == [
-        ("table", "mend it"),
-        ("", "unexpected ZeroDivisionError: by zero"),
-    ]
-    assert "memory" in errors[2].message
-    assert jobs[3].state is JobState.DONE
-
-
-def test_old_jobs_are_forgotten_with_their_files(walk_task: Task, tmp_path: Path) -> None:
-    engine = Engine(tmp_path / "jobs", kept=2)
-    jobs = []
-    for _ in range(5):
-        jobs.append(engine.submit(walk_task, make_request(walk_task, {})))
-        assert jobs[-1].wait(10)
-    assert len(engine.jobs()) <= 3
-    assert engine.get(jobs[0].id) is None
-    assert not (tmp_path / "jobs" / jobs[0].id).exists()
-    assert engine.get(jobs[-1].id) is jobs[-1]
-    engine.close()
-
-
-def test_waiting_for_changes(walk_task: Task, tmp_path: Path) -> None:
-    engine = Engine(tmp_path / "jobs")
-    job = engine.submit(walk_task, make_request(walk_task, {"steps": 50}))
-    revision = -1
-    while not job.state.final:
-        newer = job.wait_for_change(revision, timeout=10)
-        assert newer > revision
-        revision = newer
-    engine.close()
-    assert job.state is JobState.DONE
 
 
 def test_the_result_appears_last_and_every_file_whole(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,11 @@ import pytest
 from apps.cli.main import main
 from core.files import file_sha256
 from domains.common.models import builtin_models
-from domains.common.recipe_files import recipe_sidecar
+from domains.common.recipes import content_sha256, recipe_sidecar
 from domains.common.task import Task
 
 Capture = pytest.CaptureFixture[str]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -180,7 +184,7 @@ def test_a_model_is_known_by_its_weights(walk_task: Task, tmp_path: Path, capsys
     assert main(["replay", str(out), "--model", str(tmp_path / "moved")]) == 0
 
 
-@pytest.mark.parametrize("name", ["completed.csv", "plot.png", "quantiles.parquet"])
+@pytest.mark.parametrize("name", ["completed.csv", "plot.json"])
 def test_the_series_task_reproduces(filled: Path, tmp_path: Path, name: str, capsys: Capture) -> None:
     alone = tmp_path / "alone" / name
     alone.parent.mkdir()
@@ -202,6 +206,81 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("series")
     rows = [f"{i},{'' if i % 5 == 2 else round(np.sin(i / 3) + i / 50, 3)}" for i in range(64)]
     (folder / "table.csv").write_text("hour,level\n" + "\n".join(rows) + "\n", "utf-8")
-    arguments = ["--table", str(folder / "table.csv"), "--samples", "4", "--steps", "2"]
-    assert main(["run", "series.impute", *arguments, "--seed", "5", "--out", str(folder / "out")]) == 0
+    arguments = ["--table", str(folder / "table.csv"), "--samples", "4", "--steps", "2", "--seed", "5"]
+    command = [sys.executable, str(ROOT / "launch.py"), "run", "series.impute", *arguments]
+    done = subprocess.run(
+        [*command, "--out", str(folder / "out")], capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stderr
     return folder / "out"
+
+
+def test_a_picture_of_another_name_is_compared_too(made: Path, tmp_path: Path, capsys: Capture) -> None:
+    renamed = Path(shutil.move(made / "pictures" / "walk.png", tmp_path / "renamed.png"))
+    shutil.rmtree(made)
+    assert main(["replay", str(renamed)]) == 0
+    assert "pictures/walk.png  matches" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("shift", "status"), [(1e-5, 0), (50.0, 1)])
+def test_another_kind_of_device_is_held_to_the_tolerance(
+    made: Path, hooks: list[Any], capsys: Capture, shift: float, status: int
+) -> None:
+    """The walk comes out a little other than recorded; on the recorded kind of device that is no match at any size."""
+    hooks.append(lambda run, step: None)
+    recorded = json.loads((made / "result.json").read_text("utf-8"))
+    rows = (made / "walk.csv").read_text("utf-8").splitlines()
+    rows[3] = f"2,{float(rows[3].split(',')[1]) + shift:.6f}"
+    (made / "walk.csv").write_text("\n".join(rows) + "\n", "utf-8")
+    recorded["recipe"]["content_sha256"]["walk.csv"] = file_sha256(made / "walk.csv")
+    (made / "result.json").write_text(json.dumps(recorded), "utf-8")
+    assert main(["replay", str(made / "result.json")]) == 1
+    assert "walk.csv  does not match: came out different, by " in capsys.readouterr().out
+
+    recorded["recipe"]["device"] = "cuda"
+    (made / "result.json").write_text(json.dumps(recorded), "utf-8")
+    assert main(["replay", str(made / "result.json")]) == status
+    printed = capsys.readouterr().out
+    assert ("walk.csv  matches: " if status == 0 else "walk.csv  does not match: ") in printed
+    assert "of its range apart on cpu, 2.0e-02 allowed" in printed
+    assert "pictures/walk.png  matches\n" in printed
+
+    (made / "walk.csv").unlink()
+    assert main(["replay", str(made / "result.json")]) == 1
+    assert "the recorded file is not there to compare with" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["plot.png", "quantiles.parquet", "completed.csv.recipe.json"])
+def test_replay_in_a_fresh_process_is_the_same(filled: Path, tmp_path: Path, name: str) -> None:
+    """Run and replay share nothing but the file: each is a process of its own, the replay in an empty folder."""
+    shutil.copy(filled / name, tmp_path / name)
+    command = [sys.executable, str(ROOT / "launch.py"), "replay", name, "--out", "again"]
+    done = subprocess.run(
+        [*command, "--input", str(filled.parent / "table.csv")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("reproduces\n")
+    for artifact in json.loads((filled / "result.json").read_text("utf-8"))["artifacts"]:
+        first, second = filled / artifact["path"], tmp_path / "again" / artifact["path"]
+        assert content_sha256(first) == content_sha256(second)
+
+
+def test_other_kernels_stay_within_the_tolerance(
+    filled: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without oneDNN sums are made in another order, as on another kind of device; the network runs in bfloat16."""
+    import torch
+
+    out = Path(shutil.copytree(filled, tmp_path / "out"))
+    recorded = json.loads((out / "result.json").read_text("utf-8"))
+    recorded["recipe"]["device"] = "cuda"
+    (out / "result.json").write_text(json.dumps(recorded), "utf-8")
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    arguments = ["--input", str(filled.parent / "table.csv"), "--device", "cpu"]
+    assert main(["replay", str(out / "result.json"), *arguments]) == 0, capsys.readouterr().out
+    assert "quantiles.parquet  matches: " in capsys.readouterr().out, "other kernels, other digits"

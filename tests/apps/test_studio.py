@@ -8,7 +8,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -22,15 +21,21 @@ from apps.engine.jobs import Engine, Job, JobState
 from apps.engine.validation import make_request
 from apps.studio import answer, film, gallery, uploads
 from apps.studio.api import endpoint
-from apps.studio.app import Studio, serve
+from apps.studio.app import Studio
 from apps.studio.estimate import Costs, work
 from apps.studio.figures import plot_data
 from apps.studio.forms import fill_form
 from apps.studio.panel import Panel
+from apps.web.owners import LOCAL
+from apps.web.server import listen
 from domains.common.errors import BadInput
 from domains.common.models import find_model
-from domains.common.task import Run, Task
+from domains.common.task import TASKS, Task
 from domains.registry import all_tasks
+from tests.engine import demo_tasks
+from tests.engine.conftest import PATIENCE, settings
+
+HERE: Any = None  # a call from this process, which is the local owner's
 
 
 @pytest.fixture(autouse=True)
@@ -42,11 +47,30 @@ def upload_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = Engine(tmp_path / "jobs")
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One engine for all tests, with a worker process that knows the demo tasks."""
+    made = Engine(tmp_path_factory.mktemp("engine") / "home", settings())
     yield made
     made.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_jobs_of_others(engine: Engine) -> Iterator[None]:
+    yield
+    for job in engine.jobs():
+        engine.cancel(job.id)
+        assert engine.wait(job.id, PATIENCE)
+        engine.forget(job.id)
+
+
+@pytest.fixture
+def walk_task() -> Iterator[Task]:
+    """The task `demo.walk` of the engine's tests: what goes wrong in a worker stands in its request."""
+    TASKS["demo.walk"] = demo_tasks.WALK
+    yield demo_tasks.WALK
+    TASKS.pop("demo.walk", None)
+    TASKS.pop("demo.nothing", None)
 
 
 @pytest.fixture
@@ -61,15 +85,21 @@ def values(panel: Panel, **request: Any) -> list[Any]:
 
 def watch(panel: Panel, job_id: str | None) -> list[dict[Any, Any]]:
     async def collect() -> list[dict[Any, Any]]:
-        return [updates async for updates in panel.watch(job_id)]
+        return [updates async for updates in panel.watch(job_id, HERE)]
 
     return asyncio.run(collect())
 
 
 def submit(panel: Panel, **request: Any) -> Job:
-    job = panel.engine.get(panel.submit(*values(panel, **request))[panel.job])
+    job = panel.engine.get(panel.submit(HERE, *values(panel, **request))[panel.job])
     assert job is not None
     return job
+
+
+def ended(engine: Engine, job: Job) -> Job:
+    found = engine.wait(job.id, PATIENCE)
+    assert found is not None and found.state.final
+    return found
 
 
 # ---------------------------------------------------------------- a panel is a view of a job
@@ -77,17 +107,16 @@ def submit(panel: Panel, **request: Any) -> Job:
 
 def test_a_task_declared_anywhere_gets_a_usable_tab(panel: Panel) -> None:
     job = submit(panel, length=8, sampling={"steps": 3, "seed": 5})
-    assert job.wait(20)
-    assert (job.state, job.request.length, job.request.sampling.seed) == (JobState.DONE, 8, 5)
+    done = ended(panel.engine, job)
+    assert (done.state, done.request.length, done.request.sampling.seed) == (JobState.DONE, 8, 5)
     last = watch(panel, job.id)[-1]
     assert 'data-state="done"' in last[panel.status] and "seed 5" in last[panel.status]
     assert "walk.csv" in last[panel.details] and "result.json" in last[panel.details]
     assert last[panel.run]["visible"] and not last[panel.cancel]["visible"]
 
 
-def test_a_run_is_shown_step_by_step(panel: Panel, hooks: list[Any]) -> None:
-    hooks.append(lambda run, step: time.sleep(0.15))
-    job = submit(panel, length=8, sampling={"steps": 6})
+def test_a_run_is_shown_step_by_step(panel: Panel) -> None:
+    job = submit(panel, length=8, pace=0.5, sampling={"steps": 6})
     seen = watch(panel, job.id)
     lines = [updates[panel.status] for updates in seen if panel.status in updates]
     assert any("step 3 of 6" in line for line in lines)
@@ -98,81 +127,78 @@ def test_a_run_is_shown_step_by_step(panel: Panel, hooks: list[Any]) -> None:
     assert 'data-state="done"' in lines[-1]
 
 
-def test_cancelling_stops_within_the_step_and_outlives_the_page(panel: Panel, hooks: list[Any]) -> None:
-    steps: list[int] = []
+def test_cancelling_stops_within_the_step_and_outlives_the_page(panel: Panel, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    job = submit(panel, log=str(log), pace=0.2, sampling={"steps": 500})
 
-    def slow(run: Run, step: int) -> None:
-        steps.append(step)
-        time.sleep(0.2)
-
-    hooks.append(slow)
-    job = submit(panel, sampling={"steps": 500})
+    def steps() -> int:
+        return len(log.read_text().splitlines()) if log.exists() else 0
 
     async def leave_early() -> None:
-        shown = panel.watch(job.id)
+        shown = panel.watch(job.id, HERE)
         async for _ in shown:
-            if len(steps) >= 2:
+            if steps() >= 2:
                 break
         await shown.aclose()  # the page is closed
 
     asyncio.run(leave_early())
-    assert job.state is JobState.RUNNING
-    at = len(steps)
-    assert "Stopping" in panel.stop(job.id)[panel.status]
-    assert job.wait(5)
-    assert len(steps) <= at + 1
-    assert job.state is JobState.CANCELLED
+    assert panel.engine.get(job.id).state is JobState.RUNNING
+    at = steps()
+    assert "Stopping" in panel.stop(job.id, HERE)[panel.status]
+    stopped = ended(panel.engine, job)
+    assert steps() <= at + 1
+    assert stopped.state is JobState.CANCELLED
     last = watch(panel, job.id)[-1]
-    assert 'data-state="cancelled"' in last[panel.status]
+    assert 'data-state="cancelled"' in last[panel.status] and "shows how far it came" in last[panel.status]
+    assert json.loads(last[panel.plot].plot)["data"][0]["y"], "the partial preview stays"
     assert not list(panel.engine.root.rglob("*.csv"))
 
 
 def test_a_fault_is_shown_at_its_field(panel: Panel) -> None:
-    updates = panel.submit(*values(panel, length=1))
+    updates = panel.submit(HERE, *values(panel, length=1))
     assert panel.job not in updates
-    assert "Length must be a whole number from 2 to 1000, not 1" in updates[panel.faults["length"]]["value"]
+    assert (
+        "Length must be a whole number from 2 to 1000000, not 1" in updates[panel.faults["length"]]["value"]
+    )
     assert not updates[panel.faults["drift"]]["visible"]
-    folded = panel.submit(*values(panel, sampling={"steps": float("nan")}))
+    folded = panel.submit(HERE, *values(panel, sampling={"steps": float("nan")}))
     assert "finite" in folded[panel.faults["sampling.steps"]]["value"]
     assert folded[panel.groups["sampling"]]["open"]
 
 
 def test_a_fault_found_while_running_is_shown_at_its_field(panel: Panel, numbers: Path) -> None:
     numbers.write_text("one\n<b>two</b>\n")
-    job = submit(panel, table=uploads.into_cache(numbers))
-    assert job.wait(20)
+    job = submit(panel, table=uploads.into_cache(numbers, LOCAL))
+    ended(panel.engine, job)
     last = watch(panel, job.id)[-1]
     assert "holds something that is no number" in last[panel.faults["table"]]["value"]
     assert 'data-state="failed"' in last[panel.status]
     assert last[panel.run]["visible"] and last[panel.details] == ""
 
 
-def test_a_crash_is_one_sentence_without_a_traceback(panel: Panel, hooks: list[Any]) -> None:
-    def crash(run: Run, step: int) -> None:
-        raise RuntimeError("the <i>walker</i> fell")
-
-    hooks.append(crash)
-    job = submit(panel)
-    assert job.wait(20)
+def test_a_crash_is_one_sentence_without_a_traceback(panel: Panel) -> None:
+    job = submit(panel, fault="exception")
+    ended(panel.engine, job)
     line = watch(panel, job.id)[-1][panel.status]
     assert "the &lt;i&gt;walker&lt;/i&gt; fell" in line and "Traceback" not in line
 
 
-def test_an_input_is_kept_from_gradios_housekeeping(panel: Panel, numbers: Path, hooks: list[Any]) -> None:
+def test_an_input_is_kept_from_gradios_housekeeping(panel: Panel, numbers: Path, tmp_path: Path) -> None:
     """gradio touches and removes its copies of uploads, also while a job reads them."""
-    uploaded = Path(uploads.into_cache(numbers))
-    hooks.append(lambda run, step: uploaded.unlink(missing_ok=True))
-    job = submit(panel, table=str(uploaded))
-    assert job.wait(20)
-    assert job.state is JobState.DONE
-    assert job.request.table.name == "numbers.csv"
-    filled = panel.fill(job.request.model_dump(mode="json"))
+    uploaded, gate = Path(uploads.into_cache(numbers, LOCAL)), tmp_path / "gate"
+    job = submit(panel, table=str(uploaded), gate=str(gate))
+    uploaded.unlink()
+    gate.touch()
+    done = ended(panel.engine, job)
+    assert done.state is JobState.DONE
+    assert done.request.table.name == "numbers.csv"
+    filled = panel.fill(dict(done.fields))
     assert Path(filled[panel.inputs[0]]).read_bytes() == numbers.read_bytes()
 
 
 def test_coming_back_to_an_address_shows_its_job(panel: Panel) -> None:
     job = submit(panel, length=8)
-    assert job.wait(20)
+    ended(panel.engine, job)
 
     def arrive(**query: str) -> dict[Any, Any]:
         request = gr.Request(query_params={"tab": "demo", "task": "walk", **query})
@@ -196,27 +222,26 @@ def test_missing_libraries_disable_the_button_and_say_what_to_install(
     assert "rdkit" in shown.fault.value and "langevin[series]" in unescape(shown.fault.value)
 
 
-def test_a_port_in_use_is_said_in_one_sentence(walk_task: Task, engine: Engine) -> None:
+def test_a_port_in_use_is_said_in_one_sentence() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(BadInput, match=f"port: {port} cannot be opened.*--port"):
-            serve(Studio(engine, [walk_task]), "127.0.0.1", port)
+            listen("127.0.0.1", port)
 
 
 # ---------------------------------------------------------------- words, costs, figures
 
 
 def test_the_button_tells_the_cost_once_it_is_known(panel: Panel) -> None:
-    assert panel.label(*values(panel, length=10))["value"] == "Walk"
-    job = submit(panel, length=10)
-    assert job.wait(20) and job.result is not None
+    assert panel.label(HERE, *values(panel, length=10))["value"] == "Walk"
+    job = ended(panel.engine, submit(panel, length=10))
     watch(panel, job.id)
     panel.costs.measured["demo.walk"] = 60 / work(job.request)
-    assert panel.label(*values(panel, length=10))["value"] == "Walk · about 60 s"
-    assert panel.label(*values(panel, length=30))["value"] == "Walk · about 3 min"
-    assert panel.label(*values(panel, length=-1))["value"] == "Walk"
+    assert panel.label(HERE, *values(panel, length=10))["value"] == "Walk · about 60 s"
+    assert panel.label(HERE, *values(panel, length=30))["value"] == "Walk · about 3 min"
+    assert panel.label(HERE, *values(panel, length=-1))["value"] == "Walk"
 
 
 def test_work_counts_what_makes_a_run_longer(walk_task: Task, numbers: Path) -> None:
@@ -232,8 +257,8 @@ def test_work_counts_what_makes_a_run_longer(walk_task: Task, numbers: Path) -> 
 
 
 def test_a_measured_cost_counts_once_and_replaces_a_supposed_one(panel: Panel) -> None:
-    job = submit(panel)
-    assert job.wait(20) and job.result is not None
+    job = ended(panel.engine, submit(panel))
+    assert job.result is not None
     costs = Costs()
     costs.suppose("demo.walk", 1e6, 1.0)
     for _ in range(3):
@@ -245,8 +270,8 @@ def test_the_command_runs_what_the_page_ran(walk_task: Task, engine: Engine, num
     request = make_request(
         walk_task, {"table": str(numbers), "length": 9, "gaps": True, "color": "dark red", "seed": 3}
     )
-    job = engine.submit(walk_task, request)
-    assert job.wait(20) and job.result is not None
+    job = ended(engine, engine.submit(walk_task, request))
+    assert job.result is not None
     line = answer.command(walk_task, job.result.recipe.request)
     assert line.startswith("python launch.py run demo.walk ") and line.endswith(" --out results")
     for part in ("--table numbers.csv", "--length 9", "--gaps true", "--color 'dark red'", "--seed 3"):
@@ -308,6 +333,7 @@ def call(walk_task: Task, engine: Engine, **fields: Any) -> Any:
     arguments = {
         name: fields.pop(name, None if item.default is inspect.Parameter.empty else item.default)
         for name, item in inspect.signature(run).parameters.items()
+        if name != "request"
     }
     assert not fields
     return asyncio.run(run(*arguments.values()))
@@ -343,26 +369,21 @@ def test_an_endpoint_reads_uploaded_files_and_no_others(
             call(walk_task, engine, table={"path": path, "meta": meta})
 
 
-def test_an_endpoint_says_in_a_sentence_what_is_wrong(
-    walk_task: Task, engine: Engine, hooks: list[Any]
-) -> None:
-    with pytest.raises(gr.Error, match="length: must be a whole number from 2 to 1000"):
+def test_an_endpoint_says_in_a_sentence_what_is_wrong(walk_task: Task, engine: Engine) -> None:
+    with pytest.raises(gr.Error, match="length: must be a whole number from 2 to 1000000"):
         call(walk_task, engine, length=1)
     with pytest.raises(gr.Error, match="drift: must be"):
         call(walk_task, engine, drift=float("nan"))
 
-    def crash(run: Run, step: int) -> None:
-        raise BadInput("drift", "is too steep here; take a smaller one")
-
-    hooks.append(crash)
     with pytest.raises(gr.Error, match="drift: is too steep here"):
-        call(walk_task, engine)
+        call(walk_task, engine, fault="input")
 
 
-def test_a_caller_who_gives_up_cancels_the_job(walk_task: Task, engine: Engine, hooks: list[Any]) -> None:
-    hooks.append(lambda run, step: time.sleep(0.1))
+def test_a_caller_who_gives_up_cancels_the_job(walk_task: Task, engine: Engine) -> None:
     run = endpoint(walk_task, engine)
-    fields = fill_form(Studio(engine, [walk_task]).panels["demo.walk"].fields, {"sampling": {"steps": 500}})
+    fields = fill_form(
+        Studio(engine, [walk_task]).panels["demo.walk"].fields, {"pace": 0.1, "sampling": {"steps": 500}}
+    )
 
     async def give_up() -> None:
         with pytest.raises(asyncio.TimeoutError):
@@ -370,7 +391,7 @@ def test_a_caller_who_gives_up_cancels_the_job(walk_task: Task, engine: Engine, 
 
     asyncio.run(give_up())
     (job,) = engine.jobs()
-    assert job.wait(5) and job.state is JobState.CANCELLED
+    assert ended(engine, job).state is JobState.CANCELLED
 
 
 # ---------------------------------------------------------------- what is stored, and what an import costs

@@ -9,6 +9,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.driver import App, Tab, open_page, running_app, running_browser
+from tests.browser.viewing import drawing, outside, page_of_viewers, pictures, show
+
+__all__ = ["drawing", "outside", "page_of_viewers", "pictures", "show"]
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,8 @@ def running_app(root: Path, log: Path) -> Iterator[App]:
     url = f"http://127.0.0.1:{port}/"
     with log.open("wb") as output:
         command = [sys.executable, "launch.py", "--port", str(port)]
-        process = subprocess.Popen(command, cwd=root, stdout=output, stderr=subprocess.STDOUT)
+        environ = {**os.environ, "LANGEVIN_HOME": str(log.parent / "home")}
+        process = subprocess.Popen(command, cwd=root, env=environ, stdout=output, stderr=subprocess.STDOUT)
     try:
         for _ in range(1800):
             if process.poll() is not None:

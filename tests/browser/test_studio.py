@@ -212,7 +212,7 @@ def test_a_phone_shows_one_column_without_scrolling_sideways(
         assert ask and answer and answer["y"] >= ask["y"] + ask["height"]
     wide = tab.page.evaluate(
         """[...document.querySelectorAll('main *')]
-            .filter(e => e.checkVisibility() && !e.closest('pre, svg, .card, [aria-hidden=true]')
+            .filter(e => e.checkVisibility() && !e.closest('pre, svg, .card, [role=tablist], [aria-hidden=true]')
                     && e.getBoundingClientRect().right > innerWidth + 1)
             .map(e => e.tagName + '.' + e.className)"""
     )

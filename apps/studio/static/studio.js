@@ -2,10 +2,24 @@
 window.langevin = (() => {
   const dark = () => document.body.classList.contains("dark");
 
+  // `light`, `dark`, or nothing for whatever the system prefers.
+  const systemDark = matchMedia("(prefers-color-scheme: dark)");
   function theme(name) {
-    localStorage.setItem("langevin-theme", name);
-    document.body.classList.toggle("dark", name === "dark");
+    if (name) localStorage.setItem("langevin-theme", name);
+    else localStorage.removeItem("langevin-theme");
+    document.body.classList.toggle("dark", name ? name === "dark" : systemDark.matches);
   }
+  // Whether nothing is to move: the system's wish, or the one of Settings, which is kept on the root for all scripts.
+  const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches || document.documentElement.classList.contains("calm");
+  function motion(name) {
+    if (name) localStorage.setItem("langevin-motion", name);
+    else localStorage.removeItem("langevin-motion");
+    document.documentElement.classList.toggle("calm", name === "reduced");
+  }
+  motion(localStorage.getItem("langevin-motion"));
+  const still = document.createElement("style");
+  still.textContent = "html.calm * { transition: none !important; animation: none !important; scroll-behavior: auto !important; }";
+  document.head.append(still);
 
   // The address names tab, task and job, so that a refresh or a bookmark comes back to the same place.
   // Until `ready`, it is the address that opens the tab, not the other way round.
@@ -35,13 +49,17 @@ window.langevin = (() => {
 
   function job(element) {
     const id = element.querySelector("[data-job]")?.dataset.job;
-    if (!id) return;
     const url = new URL(location.href);
+    if (!id && element.querySelector("[data-state=restored]")) {
+      url.searchParams.delete("job");
+      history.replaceState(history.state, "", url);
+    }
+    if (!id) return;
     if (url.searchParams.get("job") === id) return;
     url.searchParams.set("job", id);
     history.replaceState(history.state, "", url);
     // In one column the answer lies below the button that was just pressed; beside a long form it may lie above.
-    if (settled && (innerWidth <= 900 || element.getBoundingClientRect().bottom < 0)) element.scrollIntoView({ block: "start", behavior: "smooth" });
+    if (settled && (innerWidth <= 900 || element.getBoundingClientRect().bottom < 0)) element.scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
   }
 
   async function copy(button) {
@@ -58,7 +76,7 @@ window.langevin = (() => {
   // Walks through the recorded frames, blending each into the next; a still for those who prefer reduced motion.
   function film(element) {
     const figure = element.querySelector("[data-film]");
-    if (!figure || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    if (!figure) return;
     const { x, frames } = JSON.parse(figure.dataset.film);
     const paths = [...figure.querySelectorAll(".made")];
     const step = figure.querySelector(".step");
@@ -77,6 +95,11 @@ window.langevin = (() => {
       step.textContent = `step ${Math.round(place) + 1} of ${last + 1}`;
     }
     function tick() {
+      if (calm()) {
+        if (at) draw(last);
+        at = 0;
+        return;
+      }
       at = (at + pause / 1000) % (seconds + rest);
       if (at < seconds + pause / 500) draw(last * Math.min(1, at / seconds));
     }
@@ -179,5 +202,5 @@ window.langevin = (() => {
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
   else begin();
 
-  return { address, film, job, player, ready };
+  return { address, calm, film, job, motion, player, ready, theme };
 })();

@@ -1,0 +1,1 @@
+"""The pages that belong to no domain: gallery, sweep, queue, models, settings."""
