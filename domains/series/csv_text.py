@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from domains.common.errors import BadInput
 from domains.common.files import human_size
+from domains.common.intake.text import harmless_cell
 from domains.common.limits import TableLimits
 
 BOM = b"\xef\xbb\xbf"
@@ -149,9 +150,7 @@ def quoted_cell(text: str, delimiter: str = ",") -> str:
     A text that a spreadsheet would run as a formula (it begins with `=`, `+`, `-`, `@`, a tab or a carriage return and
     is no number) is given a leading apostrophe.
     """
-    if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(text):
-        text = "'" + text
-    return cell_of(text, delimiter)
+    return cell_of(harmless_cell(text), delimiter)
 
 
 def cell_of(text: str, delimiter: str = ",") -> str:
@@ -182,14 +181,6 @@ def sniff_delimiter(head: bytes) -> bytes:
     if not best_score and all(_LONE_NUMBER.fullmatch(line) or b"," not in line for line in lines):
         return b";"  # a single column, whose commas are decimal
     return best
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _encoding(data: bytes) -> str:

@@ -136,7 +136,7 @@ def _baseline(impute: Callable[[Array], Bands]) -> Filler:
 def _ours(model: str | None, samples: int) -> dict[str, Filler]:
     """The task's own function, and the classical estimate that it starts from."""
     from domains.common.task import Sampling
-    from domains.series.impute import anchor_bands, impute_values
+    from domains.series.imputation import anchor_bands, impute_values
 
     def fill(values: Array, seed: int, watch: Watch) -> Array:
         return impute_values(

@@ -187,7 +187,7 @@ def forecast_and_score(
 def _ours(model: str | None, samples: int) -> dict[str, SeededForecaster]:
     """The task's own function."""
     from domains.common.task import Sampling
-    from domains.series.forecast import forecast_values
+    from domains.series.forecasting import forecast_values
 
     def forecast(past: Array, horizon: int, seed: int, watch: Watch) -> Array:
         return forecast_values(

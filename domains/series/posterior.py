@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from core.checkpoint import BadModel
 from core.noise import Noise
-from core.sampling import Counted, NotFinite, sample
+from core.sampling import Counted, NotFinite, Step, sample
 from domains.common.errors import BadInput
 from domains.common.models import find_model
+from domains.common.resuming import Forgetful, Keeps, step_from, step_kept
 from domains.common.sampling import noise_of, refuse_guidance, walk_of
 from domains.common.task import Sampling
 from domains.series.anchors import Anchors, anchors, table_facts
@@ -64,6 +65,8 @@ def denoise(
     noise: Noise,
     sampling: Sampling,
     report: Callable[[int, range, Tensor], None],
+    keep: Callable[[Callable[[], dict[str, Any]]], None] | None = None,
+    kept: Mapping[str, Any] | None = None,
 ) -> Denoised:
     """One window from prior noise to the model's clean state, by the core's loop.
 
@@ -73,6 +76,8 @@ def denoise(
         prior: `[samples, columns, window]`, standard normal.
         noise: One stream a sample.
         report: Called after each step with (steps done, which samples are walked, their state); may raise to stop.
+        keep: Offered, after each step, a function that makes what is needed to go on from here.
+        kept: What such a function made in an earlier attempt.
 
     Returns:
         States `[samples, columns, window]`, and the denoiser evaluations that each took.
@@ -80,8 +85,9 @@ def denoise(
     device = str(next(model.network.parameters()).device)
     samples = len(prior)
     size = max(1, TOKENS_AT_ONCE // (memory.shape[1] * memory.shape[2]))
-    pieces, most = [], 0
-    for low in range(0, samples, size):
+    kept = kept or {"pieces": [], "most": 0, "low": 0, "step": None}
+    pieces, most = list(kept["pieces"]), kept["most"]
+    for low in range(kept["low"], samples, size):
         index = range(low, min(samples, low + size))
 
         def mine(v: Tensor, index: range = index) -> Tensor:
@@ -92,15 +98,25 @@ def denoise(
         bound = model.denoiser(many).given({"memory": mine(memory), "where": many})
         solver, times = walk_of(sampling, bound.process, model.card)
         x = mine(prior) * many * bound.process.schedule(times[0])[1] * model.prior_std
-        f = Counted(bound)
+        f, resume = Counted(bound), None
+        if low == kept["low"] and kept["step"] is not None:
+            f.counter[0], resume = kept["nfe"], step_from(kept["step"], device)
+            x = resume.x
         with _autocast(device):
-            for step in sample(f, solver, x, times, noise.take(index)):
+            for step in sample(f, solver, x, times, noise.take(index), resume=resume):
                 x = step.x
+                if keep is not None:
+                    done_before = {"pieces": pieces, "most": most, "low": low, "nfe": f.nfe}
+                    keep(partial(_walk_kept, done_before, step))
                 done = (low + len(index) * step.index / sampling.steps) / samples
                 report(round(done * sampling.steps), index, x)
         pieces.append(x.float().cpu())
         most = max(most, f.nfe)
     return Denoised(torch.cat(pieces), most)
+
+
+def _walk_kept(before: dict[str, Any], step: Step) -> dict[str, Any]:
+    return {**before, "step": step_kept(step)}
 
 
 def _autocast(device: str) -> torch.autocast:
@@ -206,17 +222,21 @@ class Posterior:
         return self.units.restore(mean), std.T.numpy() * self.units.unit
 
     @torch.inference_mode()
-    def draw(self, watch: Watch | None = None) -> NDArray[np.float64]:
+    def draw(self, watch: Watch | None = None, keeps: Keeps | None = None) -> NDArray[np.float64]:
         """Posterior samples `[samples, rows, columns]`; observed entries are repeated as they are.
 
         Args:
             watch: Called with (work done, work in all, snapshot) at every denoiser step, where `snapshot()` gives the
                 samples as they are now, NaN where nothing is yet known of a cell; may raise to stop.
+            keeps: Remembers how far the walk is; one that was left goes on from there.
         """
         noise = noise_of(self.sampling, self.samples)
         tiles = TiledNoise(noise.at("prior"), len(self.values))
-        out = torch.zeros(self.samples, *self.values.shape)
-        touched = torch.zeros(self.rows, dtype=torch.bool)
+        keeps = keeps or Forgetful()
+        kept = keeps.kept("posterior") or {"window": 0, "walk": None}
+        out = kept.get("out", torch.zeros(self.samples, *self.values.shape))
+        touched = kept.get("touched", torch.zeros(self.rows, dtype=torch.bool))
+        self.evaluations = kept.get("evaluations", 0)
         todo = [w for w in self.windows if bool(self._missing(w).any())]
         total = float(max(1, len(todo) * self.sampling.steps))
         weight_of = dict(zip(self.windows, self.weights, strict=True))
@@ -227,10 +247,19 @@ class Posterior:
 
         for first in range(0, len(todo), WINDOWS_READ_AT_ONCE):
             group = todo[first : first + WINDOWS_READ_AT_ONCE]
+            if first + len(group) <= kept["window"]:
+                continue
             several = self._window_anchors(group)
             with _autocast(self.device):
                 memory = self.model.read(_to(several, self.device))
             for i, w in enumerate(group):
+                if first + i < kept["window"]:
+                    continue
+
+                def keep(make: Callable[[], dict[str, Any]], window: int = first + i) -> None:
+                    table = {"out": out, "touched": touched, "evaluations": self.evaluations}
+                    keeps.keep("posterior", lambda: {"window": window, "walk": make(), **table})
+
                 a, base = _take(several, i), (first + i) * self.sampling.steps
 
                 def report(
@@ -259,6 +288,8 @@ class Posterior:
                         noise.at("window", w.begin),
                         self.sampling,
                         report,
+                        keep,
+                        kept["walk"] if first + i == kept["window"] else None,
                     )
                 except NotFinite as error:
                     raise BadInput(

@@ -52,7 +52,7 @@ class ForecastRequest(Request):
 )
 def impute(request: ImputeRequest, run: Run) -> Result:
     """Fills every gap of a table with a median and calibrated bands, leaving observed cells untouched."""
-    from domains.series.impute import impute_table
+    from domains.series.imputation import impute_table
 
     return impute_table(request, run)
 
@@ -69,6 +69,6 @@ def impute(request: ImputeRequest, run: Run) -> Result:
 )
 def forecast(request: ForecastRequest, run: Run) -> Result:
     """Continues a table past its end with joint sample paths, their median and bands."""
-    from domains.series.forecast import forecast_table
+    from domains.series.forecasting import forecast_table
 
     return forecast_table(request, run)

@@ -222,6 +222,8 @@ def _train(job: Job, told: Told) -> None:
         last = last if judged_step == trainer.step else _judge(job, model, trainer)
         told(1.0, 1.0, "calibrating the bands")
         prior_std, tried = calibrate(model.with_network(_averaged(model, trainer)), job.cases, job.device)
+        scores = next(row for row in tried if row["prior_std"] == prior_std)  # of the model as it will be used
+        last = {**last, **{name: scores[name] for name in last}}
         _publish(job, trainer, last, {"prior_std": prior_std, "tried": tried})
 
 

@@ -189,7 +189,7 @@ def test_methods_see_no_answer_and_are_judged_on_cells_that_were_known() -> None
 
 
 def test_imputation_is_evaluated_from_end_to_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from domains.series import impute
+    from domains.series import imputation
 
     def drawn(values: np.ndarray, *, samples: int, sampling: object, progress: object) -> np.ndarray:
         bands = impute_linear(values)
@@ -200,8 +200,8 @@ def test_imputation_is_evaluated_from_end_to_end(monkeypatch: pytest.MonkeyPatch
         bands = impute_linear(values)
         return bands.mean, bands.std
 
-    monkeypatch.setattr(impute, "impute_values", drawn)
-    monkeypatch.setattr(impute, "anchor_bands", anchor)
+    monkeypatch.setattr(imputation, "impute_values", drawn)
+    monkeypatch.setattr(imputation, "anchor_bands", anchor)
     monkeypatch.setattr(evaluation, "data_folder", lambda data: tmp_path)
     monkeypatch.setattr(evaluation, "etth1", lambda folder: small_benchmark())
     monkeypatch.setattr(evaluation, "beijing_stations", lambda folder: [])

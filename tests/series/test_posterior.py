@@ -10,8 +10,8 @@ import pytest
 from domains.common.errors import BadInput
 from domains.common.models import builtin_models
 from domains.common.task import Sampling, SolverName
-from domains.series.forecast import forecast_values
-from domains.series.impute import anchor_bands, impute_values, quantiles_of
+from domains.series.forecasting import forecast_values
+from domains.series.imputation import anchor_bands, impute_values, quantiles_of
 
 pytestmark = pytest.mark.skipif(
     "series-base" not in builtin_models(), reason="the built-in series-base is not there"

@@ -100,7 +100,8 @@ def impute_table(request: ImputeRequest, run: Run) -> Result:
     if gaps:
         model = series_model(sampling.model, run.device)
         posterior = Posterior(table.values, model, sampling, request.samples, run.device)
-        samples = posterior.draw(Preview(run, _preview_figure(table), request.samples * table.values.size))
+        preview = Preview(run, _preview_figure(table), request.samples * table.values.size)
+        samples = posterior.draw(preview, run)
         quantiles, evaluations = quantiles_of(samples), posterior.evaluations
     else:
         notes.append("The table has no gap: completed.csv is the table as it came.")

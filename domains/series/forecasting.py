@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from torch import Tensor
 from core.noise import Noise
 from core.sampling import NotFinite
 from domains.common.errors import BadInput
+from domains.common.resuming import Forgetful, Keeps
 from domains.common.sampling import noise_of, refuse_guidance
 from domains.common.task import Artifact, Result, Run, Sampling
 from domains.series.anchors import Anchors, anchors, table_facts
 from domains.series.figure import forecast_figure
-from domains.series.impute import Preview, quantiles_of, write_figure
+from domains.series.imputation import Preview, quantiles_of, write_figure
 from domains.series.model import SeriesModel
 from domains.series.outputs import (
     LEVELS,
@@ -96,14 +97,21 @@ class Future:
         self.season = facts[2:]
 
     @torch.inference_mode()
-    def draw(self, watch: Watch | None = None) -> NDArray[np.float64]:
-        """The paths `[samples, horizon, columns]`; `watch` as for `forecast_values`."""
+    def draw(self, watch: Watch | None = None, keeps: Keeps | None = None) -> NDArray[np.float64]:
+        """The paths `[samples, horizon, columns]`; `watch` and `keeps` as for `Posterior.draw`."""
         chunk = self.model.window // 2
         starts = range(0, self.horizon, chunk)
         total = float(len(starts) * self.sampling.steps)
         noise = noise_of(self.sampling, self.samples)
-        paths: list[Tensor] = []
+        keeps = keeps or Forgetful()
+        kept = keeps.kept("future") or {"paths": [], "evaluations": 0, "walk": None}
+        paths: list[Tensor] = list(kept["paths"])
+        self.evaluations = kept["evaluations"]
+        for path in paths:
+            self._append(path)
         for k, start in enumerate(starts):
+            if k < len(kept["paths"]):
+                continue
             rows = min(chunk, self.horizon - start)
 
             def report(step: int, which: range, future: Tensor, k: int = k) -> None:
@@ -118,12 +126,24 @@ class Future:
 
                     watch(k * self.sampling.steps + step, total, snapshot)
 
-            future = self._extend(rows, noise.at("window", start), report)
+            def keep(make: Callable[[], dict[str, Any]]) -> None:
+                drawn = {"paths": paths, "evaluations": self.evaluations}
+                keeps.keep("future", lambda: {"walk": make(), **drawn})
+
+            walk = kept["walk"] if k == len(kept["paths"]) else None
+            future = self._extend(rows, noise.at("window", start), report, keep, walk)
             paths.append(future)
             self._append(future)
         return self.units.restore(torch.cat(paths, -1))
 
-    def _extend(self, rows: int, noise: Noise, report: Callable[[int, range, Tensor], None]) -> Tensor:
+    def _extend(
+        self,
+        rows: int,
+        noise: Noise,
+        report: Callable[[int, range, Tensor], None],
+        keep: Callable[[Callable[[], dict[str, Any]]], None],
+        kept: Mapping[str, Any] | None,
+    ) -> Tensor:
         """The next `rows` of every path, `[samples, columns, rows]` in stored units."""
         context, window = self.model.context, self.model.window
         many = len(self.history)
@@ -158,6 +178,8 @@ class Future:
                 noise,
                 self.sampling,
                 lambda step, which, x: report(step, which, restored(x, which)),
+                keep,
+                kept,
             )
         except NotFinite as error:
             raise BadInput("table", f"sampling broke down ({error}); look for extreme values") from None
@@ -187,7 +209,7 @@ def forecast_table(request: ForecastRequest, run: Run) -> Result:
     preview = Preview(run, figure, request.samples * request.horizon * len(table.columns))
     model = series_model(sampling.model, run.device)
     future = Future(table.values, request.horizon, model, sampling, request.samples, run.device)
-    quantiles = quantiles_of(future.draw(preview))
+    quantiles = quantiles_of(future.draw(preview, run))
     run.progress(1, 1, "writing the results")
     write_forecast(table, quantiles[LEVELS.index(0.5)], run.directory / "forecast.csv")
     write_forecast_quantiles(table, quantiles, run.directory / "quantiles.csv")
