@@ -21,11 +21,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "app": ("apps.cli.app", "open the app in the browser (also without a command)"),
     "tasks": ("apps.cli.tasks", "list every task with its fields"),
     "run": ("apps.cli.run", "run a task on your files"),
+    "sweep": ("apps.cli.sweep", "run a task over a grid of values: table and picture"),
     "replay": ("apps.cli.replay", "make an artifact again from its recipe and compare"),
     "train": ("apps.cli.train", "train or fine-tune a model"),
     "fit-grid": ("apps.cli.fit_grid", "fit a model's own time grids for few evaluations"),
     "eval": ("apps.cli.evaluate", "print a task's metrics beside its baselines"),
-    "models": ("apps.cli.models", "list models, show a card, verify weights"),
+    "models": ("apps.cli.models", "list models, show a card, verify, get from the hub, remove"),
+    "users": ("apps.cli.users", "list, add or remove those who may log in to the app"),
     "doctor": ("apps.cli.doctor", "say what is installed, what can run, what is missing"),
     "bench": ("apps.cli.bench", "list benchmarks or run one"),
 }
@@ -33,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 KEPT = {
     "train": "go on from the last checkpoint with --resume",
     "fit-grid": "the grids that were done are on the card",
+    "models": "what has come stays; the same command goes on from there",
+    "sweep": "the runs that were done lie under cells",
 }
 BAD_INPUT, MISSING_LIBRARY, INTERRUPTED = 2, 3, 130
 

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
             on_progress=show,
         )
     for verdict in replayed.verdicts:
-        print(f"{verdict.name}  {'matches' if verdict.matches else 'does not match: ' + verdict.reason}")
+        says = "matches" if verdict.matches else "does not match"
+        print(f"{verdict.name}  {says}{': ' if verdict.reason else ''}{verdict.reason}")
     if replayed.reproduces:
         print("reproduces")
         return 0

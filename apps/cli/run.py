@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from apps.cli.bar import duration, progress_bar
 from apps.cli.flags import flag_lines, read_flags, task_flags
 from apps.cli.stopping import stop_on_terminate
 from apps.engine.validation import nested, validated
-from domains.common.errors import BadInput
+from domains.common.errors import BadInput, Cancelled
 from domains.common.files import human_size, read_bounded
 from domains.common.task import Request, Task
 from domains.registry import all_tasks, find_task
@@ -20,6 +21,10 @@ _OPTIONS = {
     "request": "value",
     "out": "value",
     "device": "value",
+    "count": "value",
+    "engine": "value",
+    "threads": "value",
+    "gpus": "value",
     "progress": "switch",
     "no_progress": "switch",
 }
@@ -35,6 +40,10 @@ options:
   --request FILE.json   fields as JSON, nested or flat; flags override them
   --out DIR             folder for the artifacts and result.json, made where absent
   --device cpu|cuda     where to compute (default: a GPU where there is one)
+  --count N             so many results, each of a seed of its own, in DIR/000000, DIR/000001, ...
+  --engine local|ray    where results are made; ray: on a cluster (RAY_ADDRESS), else on all cores of this machine
+  --threads N           numerical threads a result (default: those of this machine)
+  --gpus X              with --engine ray, GPUs a result; may be a part of one (default: 0)
   --progress            show the progress bar though stderr is no terminal; --no-progress never shows it"""
 
 
@@ -66,9 +75,15 @@ def main(arguments: Sequence[str]) -> int:
     from apps.engine.run import run_task
 
     check_destination(out)
-    wanted = True if "progress" in options else False if "no_progress" in options else None
-    with stop_on_terminate(), progress_bar(wanted) as show:
-        finished = run_task(task, request, out=out, on_progress=show, device=options.get("device"))
+    threads = _whole("threads", options["threads"]) if "threads" in options else None
+    if "count" in options or "engine" in options:
+        return run_several(task, request, out, options, threads)
+    if "gpus" in options:
+        raise BadInput("gpus", "is for --engine ray; --device cuda takes this machine's own")
+    with stop_on_terminate(), progress_bar(bar_wanted(options)) as show:
+        finished = run_task(
+            task, request, out=out, on_progress=show, device=options.get("device"), threads=threads
+        )
     for artifact in finished.artifacts:
         size = human_size(artifact.path.stat().st_size)
         print(
@@ -81,6 +96,70 @@ def main(arguments: Sequence[str]) -> int:
         print(f"note: {note}")
     print(f"{duration(finished.seconds)}, {finished.nfe} denoiser evaluations per sample")
     return 0
+
+
+def bar_wanted(options: Mapping[str, str]) -> bool | None:
+    """Whether a progress bar was asked for; None where nothing was said."""
+    return True if "progress" in options else False if "no_progress" in options else None
+
+
+def _whole(name: str, value: str, most: int = 1024) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 8 and 1 <= int(value) <= most):
+        raise BadInput(name, f"must be a whole number from 1 to {most}, not {value[:20]!r}")
+    return int(value)
+
+
+def run_several(
+    task: Task, request: Request, out: Path, options: Mapping[str, str], threads: int | None
+) -> int:
+    """`--count`: results that are there already stay, so that a run that was interrupted goes on."""
+    from apps.engine.many import MOST, Many, counted, run_here
+
+    engine = options.get("engine", "local")
+    if engine not in ("local", "ray"):
+        raise BadInput("engine", f"must be local or ray, not {engine[:20]!r}")
+    many = Many(task, request, _whole("count", options.get("count", "1"), MOST), out)
+    todo = many.todo()
+    before = many.count - len(todo)
+    made = 0
+    if engine == "ray":
+        if "device" in options:
+            raise BadInput("device", "is chosen by --gpus on Ray; leave it out")
+        from apps.engine import ray_run
+
+        ray_run.connect()
+        done = ray_run.run_on_ray(many, todo, threads, _gpus(options))
+    else:
+        if "gpus" in options:
+            raise BadInput("gpus", "is for --engine ray; --device cuda takes this machine's own")
+        done = run_here(many, todo, device=options.get("device"), threads=threads)
+    try:
+        with stop_on_terminate(), progress_bar(bar_wanted(options)) as show:
+            made = counted(done, before, many.count, show)
+    except (KeyboardInterrupt, Cancelled):
+        there = many.count - len(many.todo())
+        print(
+            f"cancelled: {there} of {many.count} results are in {out}; the same command goes on",
+            file=sys.stderr,
+        )
+        return 130
+    result = many.summary()
+    was = f", {before} of them were there already" if before else ""
+    print(f"{out}  {many.count} results{was}; {made} made")
+    print(f"{out / 'result.json'}  all artifacts, their hashes and the results' seeds")
+    for name, value in result["metrics"].items():
+        print(f"mean {name}: {value:.6g}")
+    return 0
+
+
+def _gpus(options: Mapping[str, str]) -> float:
+    try:
+        gpus = float(options.get("gpus", "0"))
+    except ValueError:
+        gpus = -1.0
+    if not 0 <= gpus <= 64:
+        raise BadInput("gpus", "must be a number from 0 to 64")
+    return gpus
 
 
 def build_request(task: Task, fields: Mapping[str, Any], request_file: str | None) -> Request:
