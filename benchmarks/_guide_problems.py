@@ -22,6 +22,7 @@ from core.guidance.moment_matching import MomentMatched
 from core.guidance.operators import Mask, Matrix
 from core.guidance.pigdm import PiGDM
 from core.guidance.weights import Interval
+from core.metrics.transport import sliced_wasserstein
 from core.noise import Noise
 from core.sampling import Counted
 from core.schedules import VPCosine
@@ -30,7 +31,7 @@ from core.spaces.gaussian import Gaussian
 from core.spaces.masked import Knowing, Masked
 from core.state import batch_size, each
 from core.time_grids import uniform_log_snr
-from core.twisted import Twisted
+from core.twisted import Twisted, by_uncertainty
 
 STEPS = 100
 
@@ -101,12 +102,8 @@ class Spread:
 
 
 def sliced(x: Tensor, y: Tensor) -> float:
-    """Sliced Wasserstein distance of order 1 in standard deviations of `y` `[n, d]`, over 128 directions."""
-    g = torch.Generator().manual_seed(0)
-    directions = torch.randn(y.shape[1], 128, generator=g, dtype=torch.float64)
-    directions = directions / directions.norm(dim=0)
-    a, b = (v.double() @ directions for v in (x, y))
-    return float((a.sort(0).values - b.sort(0).values).abs().mean() / y.std(0).square().mean().sqrt())
+    """Sliced Wasserstein distance in standard deviations of `y` `[n, d]`."""
+    return sliced_wasserstein(x, y) / float(y.double().std(0).square().mean().sqrt())
 
 
 def counted(f: Any, counter: list[int]) -> Counted:
@@ -219,6 +216,13 @@ def _measuring(f: GaussianMixture, operator: Any, y: Tensor, std: float, counter
         Way("moment matching", MomentMatched(g, operator, y, std), walk, _grid(), start),
         Way("moment matching, diagonal", MomentMatched(g, operator, y, std, True), walk, _grid(), start),
         Way("twisted particles", g, Twisted(reward), _grid(), start),
+        Way(
+            "twisted particles, tempered by uncertainty",
+            g,
+            Twisted(reward, temper=by_uncertainty(f.process, std)),
+            _grid(),
+            start,
+        ),
     ]
 
 

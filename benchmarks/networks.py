@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from core.networks import build_network
 from core.networks.autoencoder import Autoencoder, autoencoder_loss
-from core.networks.text_encoder import TextEncoder
+from core.networks.text_encoder import TextEncoder, text_tokens
 from core.noise import Noise
 from domains.common.evaluation_table import environment
 
@@ -314,21 +314,41 @@ def autoencoder_pair() -> Pair:
     return Pair("autoencoder", "diffusers AutoencoderKL", ours, theirs, call, peer_call)
 
 
+TEXTS = [f"a red square left of a blue circle, number {k}" for k in range(32)]
+
+
 def text_pair() -> Pair:
-    """32 texts of up to 64 bytes, beside plain layers on the same tokens."""
-    ours = TextEncoder(length=64)
-    theirs = Plain(16, 128, 4, 4, 384)
-    texts, tokens = (
-        [f"a red square left of a blue circle, number {k}" for k in range(32)],
-        torch.randn(32, 48, 16),
-    )
+    """From 32 texts to features, beside the encoder that ByT5 is made of, read by ByT5's tokenizer."""
+    from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
+
+    ours, tokenizer = TextEncoder(length=64), ByT5Tokenizer()
+    config = T5Config(
+        vocab_size=384, d_model=128, d_kv=32, d_ff=288, num_layers=4, num_heads=4, dropout_rate=0.0,
+        feed_forward_proj="gated-gelu",
+    )  # fmt: skip
+    theirs: Any = T5EncoderModel(config)
     return Pair(
         "text encoder",
+        "transformers T5EncoderModel, ByT5Tokenizer",
+        ours,
+        theirs,
+        lambda: ours.read(TEXTS)["context"],
+        lambda: theirs(**tokenizer(TEXTS, padding=True, return_tensors="pt")).last_hidden_state,
+    )
+
+
+def text_network_pair() -> Pair:
+    """The network alone on ready tokens, beside plain layers that have no positions, padding or bytes to look up."""
+    ours = TextEncoder(length=64)
+    tokens, keys = text_tokens(TEXTS, 48)
+    theirs, features = Plain(16, 128, 4, 4, 384), torch.randn(32, 48, 16)
+    return Pair(
+        "text encoder, the network alone",
         "torch.nn.TransformerEncoder",
         ours,
         theirs,
-        lambda: ours.read(texts)["context"],
-        lambda: theirs(tokens),
+        lambda: ours(tokens, keys)[0],
+        lambda: theirs(features),
     )
 
 
@@ -343,6 +363,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "experts": experts_pair,
     "autoencoder": autoencoder_pair,
     "text-encoder": text_pair,
+    "text-network": text_network_pair,
 }
 
 

@@ -136,11 +136,12 @@ def peer_fills(
         # A model that gives samples needs no residual bands, so it does not fill validation tables.
         "fill": [names[key] for key in (*wanted, *(() if name == "CSDI" else checks))],
         "digest": hashlib.sha256(b"".join(a.tobytes() for a in arrays.values())).hexdigest(),
-        **{key: str(folder / f"{key}.npz") for key in ("input", "output")},
-        "report": str(folder / "report.json"),
+        "input": "input.npz",  # files beside the job, so that the folder can be moved
+        "output": "output.npz",
+        "report": "report.json",
     }
     text, file = json.dumps(job, indent=1), folder / "job.json"
-    done = [Path(str(job[key])) for key in ("output", "report")]
+    done = [folder / str(job[key]) for key in ("output", "report")]
     if not (reuse and file.is_file() and file.read_text() == text and all(path.is_file() for path in done)):
         for path in done:
             path.unlink(missing_ok=True)
@@ -202,20 +203,21 @@ def _digest_of(model: str) -> str | None:
 
 def own_fill(values: Array, model: str | None, samples: int, seed: int) -> Filled:
     """Fills a table by the function behind `series.impute`, with its default solver and steps."""
-    from domains.common.sampling import evaluations
-    from domains.series.impute import impute_values
+    import torch
 
-    sampling = Sampling(seed=seed, model=model)
-    started = time.perf_counter()
-    drawn = impute_values(values, samples=samples, sampling=sampling)
-    return Filled(drawn, time.perf_counter() - started, evaluations(sampling))
+    from domains.series.posterior import Posterior, series_model
+
+    started = time.process_time()
+    posterior = Posterior(values, series_model(model, "cpu"), Sampling(seed=seed), samples, "cpu")
+    drawn = posterior.draw(None)
+    return Filled(drawn, (time.process_time() - started) / torch.get_num_threads(), posterior.evaluations)
 
 
 def simple_fill(name: str, values: Array) -> Filled:
     """Fills a table by a classical method."""
-    started = time.perf_counter()
+    started = time.process_time()
     bands = imputers()[name](values)
-    return Filled(bands, time.perf_counter() - started, 0)
+    return Filled(bands, time.process_time() - started, 0)
 
 
 def add(table: EvaluationTable, method: str, parts: Parts, mask: str, seed: int, filled: Filled) -> None:
@@ -318,6 +320,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def without_places(words: Sequence[str]) -> list[str]:
+    """Arguments without those that name folders: where somebody keeps their files is nobody's business."""
+    kept, places = [], ("--work", "--out", "--data")
+    for before, word in zip(("", *words), words, strict=False):
+        if before not in places and word.split("=")[0] not in places:
+            kept.append(word)
+    return kept
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs, prints the whole table and the comparisons, writes the page."""
     given = parse(arguments)
@@ -343,7 +354,7 @@ def main(arguments: list[str] | None = None) -> int:
             tuple(range(given.seeds if given.csdi_seeds is None else min(given.csdi_seeds, given.seeds))),
             tuple(given.masks), given.threads,
         )  # fmt: skip
-        words = sys.argv[1:] if arguments is None else arguments
+        words = without_places(sys.argv[1:] if arguments is None else arguments)
         command = " ".join(
             ["python launch.py bench series_imputation", *(f"'{w}'" if " " in w else w for w in words)]
         )
