@@ -7,12 +7,14 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from core.metrics.transport import sliced_wasserstein
 from core.noise import Noise
 from core.sampling import final
 from core.schedules import Schedule
@@ -21,9 +23,9 @@ from core.solvers.unipc import UniPC
 from core.spaces.gaussian import Gaussian
 from core.time_grids import karras
 from domains.common.bench_problems import BenchProblem, bench_problem
+from domains.common.resuming import step_from, step_kept
 from domains.common.task import Artifact, Result, Run
 from domains.lab.bench_figure import bench_figure
-from domains.lab.distances import sliced_wasserstein
 from domains.lab.tasks import BenchRequest
 from domains.lab.walks import counted, grid_of, walked
 
@@ -76,14 +78,14 @@ class Bench:
         request: The request.
         run: Told how far it is.
         rows: So far.
-        floors: Sliced Wasserstein between two reference sets, one a seed.
+        floors: Seed -> sliced Wasserstein between two reference sets.
         done, total: Evaluations.
     """
 
     request: BenchRequest
     run: Run
     rows: list[Row] = field(default_factory=list)
-    floors: list[float] = field(default_factory=list)
+    floors: dict[int, float] = field(default_factory=dict)
     done: float = 0.0
     total: float = 1.0
     shown: float = 0.0
@@ -96,10 +98,22 @@ class Bench:
             self.run.preview(bench_figure(points(self.rows), self.floor, self.request.problem))
             self.shown = time.monotonic()
 
+    def restore(self, kept: list[dict[str, Any]] | None) -> None:
+        """Takes up the walks that an earlier attempt has measured."""
+        self.rows = [Row(**row) for row in kept or []]
+
+    def keep(self) -> None:
+        """Offers the walks that are measured."""
+        self.run.keep("rows", lambda: [vars(row) for row in self.rows])
+
+    def measured(self, solver: str, seed: int, steps: int) -> bool:
+        """Whether a walk is among them."""
+        return any((row.solver, row.seed, row.steps) == (solver, seed, steps) for row in self.rows)
+
     @property
     def floor(self) -> float | None:
         """The median of the floors."""
-        return median(self.floors) if self.floors else None
+        return median(self.floors.values()) if self.floors else None
 
 
 def steps_for(named: Named, evaluations: int) -> int:
@@ -139,17 +153,19 @@ def measure(request: BenchRequest, run: Run) -> Result:
         request.seeds * (_reference_cost(request, names) + sum(_cost(request, n) for n in names))
     )
     run.progress(0, bench.total, "preparing")
+    bench.restore(run.kept("rows"))
     title = ""
     for seed in range(request.seeds):
         streams = Noise.of(request.sampling.seed, request.seeds * request.samples)
         mine = streams.take(range(seed * request.samples, (seed + 1) * request.samples))
         problem = bench_problem(request.problem, mine, run.device)
         title = problem.title
-        goal = _reference(bench, problem) if any(not SOLVERS[name].stochastic for name in names) else None
-        law = None
+        goal, law = None, None
+        if any(not SOLVERS[name].stochastic for name in names):
+            goal = _reference(bench, problem, f"reference {seed}")
         if stochastic:
-            law, other = (_law(bench, mine.at("law", k)) for k in range(2))
-            bench.floors.append(sliced_wasserstein(law, other))
+            law, other = (_law(bench, mine.at("law", k), f"law {seed} {k}") for k in range(2))
+            bench.floors[seed] = sliced_wasserstein(law, other)
         for name in names:
             _measure(bench, problem, name, seed, mine, law if SOLVERS[name].stochastic else goal)
     run.progress(1, 1, "writing the results")
@@ -174,23 +190,29 @@ def fine_grid(schedule: Schedule, steps: int, start: float) -> Tensor:
     return karras(schedule, steps, start, 1e-3, 20.0)
 
 
-def _reference(bench: Bench, problem: BenchProblem) -> Tensor:
-    """Where a fine walk from the problem's states ends."""
+def _reference(bench: Bench, problem: BenchProblem, name: str) -> Tensor:
+    """Where a fine walk from the problem's states ends; it is kept under `name`."""
     process: Gaussian = problem.denoiser.process
     steps = bench.request.sampling.steps
     times = fine_grid(process.schedule, steps, problem.start)
     noise = Noise((0,) * len(problem.state))
-    x = problem.state
-    for step in walked(counted(problem.denoiser, bench.run), UniPC(3), x, times, noise, field="problem"):
+    x, resume = problem.state, None
+    if (earlier := bench.run.kept(name)) is not None:
+        resume = step_from(earlier, str(x.device))
+        x = resume.x
+        bench.advance(resume.index, "reference walk")
+    f = counted(problem.denoiser, bench.run)
+    for step in walked(f, UniPC(3), x, times, noise, field="problem", resume=resume):
         x = step.x
+        bench.run.keep(name, partial(step_kept, step))
         bench.advance(1, "reference walk")
     return x
 
 
-def _law(bench: Bench, noise: Noise) -> Tensor:
+def _law(bench: Bench, noise: Noise, name: str) -> Tensor:
     """Reference samples: exact draws, or ends of fine walks from other noise where the law is not known."""
     problem = bench_problem(bench.request.problem, noise, bench.run.device)
-    return _reference(bench, problem) if problem.draw is None else problem.draw(noise.at("exact"))
+    return _reference(bench, problem, name) if problem.draw is None else problem.draw(noise.at("exact"))
 
 
 def _measure(
@@ -215,6 +237,9 @@ def _measure(
             else:
                 bench.done += evaluations
     for steps, solver, grid, cost in plans:
+        if bench.measured(name, seed, steps):
+            bench.advance(cost, name)
+            continue
         f = counted(problem.denoiser, bench.run)
         began = time.perf_counter()
         end = final(walked(f, solver, problem.state, grid, noise.at("walk"), field="solvers")).x
@@ -224,6 +249,7 @@ def _measure(
         else:
             error = float((end.double() - goal.double()).square().mean().sqrt())
         bench.rows.append(Row(name, seed, steps, f.nfe, error, seconds, named.stochastic))
+        bench.keep()
         words = f"tolerance {solver.rtol:g}" if steps <= 0 else f"{f.nfe} evaluations"
         bench.advance(cost, f"{name}, {words}")
 

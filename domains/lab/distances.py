@@ -5,29 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from core.metrics.transport import wasserstein
 from core.spaces.rotations import SO3
-
-DIRECTIONS = 128
-
-
-def wasserstein(a: Tensor, b: Tensor) -> Tensor:
-    """First Wasserstein distance of columns: of `a` `[n, k]` and `b` `[m, k]`, `[k]`; n and m may differ."""
-    levels = (torch.arange(max(len(a), len(b)), dtype=torch.float64) + 0.5) / max(len(a), len(b))
-
-    def quantiles(v: Tensor) -> Tensor:
-        ordered = v.double().sort(0).values
-        return ordered[(levels * len(v)).long().clamp(max=len(v) - 1)]
-
-    return (quantiles(a) - quantiles(b)).abs().mean(0)
-
-
-def sliced_wasserstein(a: Tensor, b: Tensor) -> float:
-    """Mean first Wasserstein distance over 128 random directions, in the states' unit; `[n, ...]` and `[m, ...]`."""
-    a, b = a.flatten(1).double(), b.flatten(1).double()
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(a.shape[1], DIRECTIONS, generator=generator, dtype=torch.float64)
-    directions = directions / directions.norm(dim=0)
-    return float(wasserstein(a @ directions, b @ directions).mean())
 
 
 def rotation_distance(a: Tensor, b: Tensor) -> float:

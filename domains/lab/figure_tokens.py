@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from core.exact.chains import law_at
+from core.exact.chains import law_at, total_variation
 from core.state import time64
 from domains.common.plot_style import translucent
 from domains.lab.distances import frequencies
@@ -87,6 +86,4 @@ def _axis(law: TokenLaw) -> str:
 
 def total_variation_at_end(law: TokenLaw, x: Tensor) -> float:
     """Total variation of samples `[n, length]` from a law."""
-    size = law.process.vocabulary
-    truth = torch.nn.functional.pad(law.table, (0, size - law.table.shape[0]) * law.length)
-    return float((frequencies(x, size) - truth).abs().sum()) / 2
+    return total_variation(frequencies(x, law.process.vocabulary), law.table)

@@ -13,7 +13,6 @@ from torch import Tensor
 from core.exact import GaussianMixture, TokenTable
 from core.noise import Noise
 from core.schedules import SCHEDULES, scales_at
-from core.solvers import Space
 from core.spaces.brownian import Brownian
 from core.spaces.categorical import Categorical
 from core.spaces.gaussian import Gaussian
@@ -31,11 +30,6 @@ class Law(Protocol):
     @property
     def process(self) -> Any:
         """How it is noised."""
-        ...
-
-    @property
-    def fits(self) -> frozenset[Space]:
-        """The solvers' spaces that hold here."""
         ...
 
     @property
@@ -77,10 +71,6 @@ class PlaneLaw:
     stds: Tensor
     weights: Tensor
     labels: Tensor
-
-    @property
-    def fits(self) -> frozenset[Space]:
-        return frozenset({"every space", "every smooth space", "R^n"})
 
     @property
     def denoiser(self) -> GaussianMixture:
@@ -136,11 +126,6 @@ class TokenLaw:
     process: Categorical
     tables: Tensor
     shares: tuple[float, ...]
-
-    @property
-    def fits(self) -> frozenset[Space]:
-        spaces: set[Space] = {"every space", "tokens"}
-        return frozenset(spaces | {"masked tokens"} if 1.0 in self.process.stationary else spaces)
 
     @property
     def table(self) -> Tensor:
@@ -224,10 +209,6 @@ class RotationLaw:
     centres: Tensor
     widths: Tensor
     weights: Tensor
-
-    @property
-    def fits(self) -> frozenset[Space]:
-        return frozenset({"every space", "every smooth space"})
 
     @property
     def denoiser(self) -> HeatMixture:

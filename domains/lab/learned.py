@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -61,8 +63,10 @@ def learn(
     optimiser = torch.optim.Adam(network.parameters(), lr=_RATE)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     start = start_of(law)
+    learner = _Learner(network, optimiser, decay, generator)
+    first = learner.restore(run.kept("learning"))
     with torch.enable_grad():
-        for step in range(steps):
+        for step in range(first, steps):
             run.check()
             if step % 20 == 0:
                 run.progress(step, steps, "learning the score")
@@ -79,5 +83,40 @@ def learn(
             loss.backward()
             optimiser.step()
             decay.step()
+            run.keep("learning", partial(learner.state, step + 1))
     network.requires_grad_(False)
     return denoiser
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """All that the next step of learning depends on."""
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    decay: torch.optim.lr_scheduler.LRScheduler
+    generator: torch.Generator
+
+    def state(self, step: int) -> dict[str, Any]:
+        """To be kept after `step` steps."""
+        optimiser = self.optimiser.state_dict()
+        return {
+            "step": step,
+            "network": self.network.state_dict(),
+            "moments": [optimiser["state"][k] for k in range(len(optimiser["state"]))],
+            "groups": optimiser["param_groups"],
+            "decay": self.decay.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def restore(self, kept: dict[str, Any] | None) -> int:
+        """Takes up what was kept; the number of steps that are done."""
+        if kept is None:
+            return 0
+        self.network.load_state_dict(kept["network"])
+        self.optimiser.load_state_dict(
+            {"state": dict(enumerate(kept["moments"])), "param_groups": kept["groups"]}
+        )
+        self.decay.load_state_dict(kept["decay"])
+        self.generator.set_state(kept["generator"])
+        return int(kept["step"])

@@ -7,19 +7,22 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from core.guidance.classifier_free import Guided
+from core.metrics.transport import sliced_wasserstein
 from core.noise import Noise
-from core.sampling import Counted
+from core.sampling import Counted, Step
 from core.solvers import SOLVERS
 from domains.common.errors import BadInput
+from domains.common.resuming import step_from, step_kept
 from domains.common.sampling import noise_of
 from domains.common.task import Artifact, Result, Run
-from domains.lab.distances import rotation_distance, sliced_wasserstein
+from domains.lab.distances import rotation_distance
 from domains.lab.figure_plane import Panel, plane_figure
 from domains.lab.figure_rotations import angle_density, histogram, rotation_figure, vectors
 from domains.lab.figure_tokens import token_figure, total_variation_at_end
@@ -98,7 +101,7 @@ class Show:
         """
         law = make_law(request.law, request.noise)
         sampling = request.sampling
-        solver = solver_name(sampling.solver, law.fits, _space(law))
+        solver = solver_name(sampling.solver, law.process, _space(law))
         if request.towards == "none" and sampling.guidance != 1.0:
             raise BadInput(
                 "guidance",
@@ -195,26 +198,34 @@ def _walk(show: Show, title: str, f: Any, run: Run) -> Walk:
     guided, counter = show.guided(f, run)
     times = grid_of(sampling.grid, show.law.process.schedule, sampling.steps, show.start)
     x = prior_at(show.law, show.start, show.noise.at("prior"))
-    walk = Walk(x, [show.start], [x], [0])
+    walk, resume = Walk(x, [show.start], [x], [0]), None
+    if (earlier := run.kept(f"walk, {title}")) is not None:
+        walk, resume = Walk(**earlier["walk"]), step_from(earlier["step"])
+        counter.counter[0] = walk.nfe
     kept = {round(k * sampling.steps / FRAMES) for k in range(FRAMES)} | {sampling.steps}
     solver = SOLVERS[show.solver].make(sampling.steps)
     field = "guidance" if show.group is not None and show.weight != 1.0 else "solver"
     last, began = 0.0, time.perf_counter()
-    for step in walked(guided, solver, x, times, show.noise, field=field):
+    for step in walked(guided, solver, x, times, show.noise, field=field, resume=resume):
         walk.seconds += time.perf_counter() - began
         walk.x = step.x
         if step.index in kept:
             walk.times.append(float(step.t))
             walk.states.append(step.x)
             walk.indices.append(step.index)
+        walk.nfe = counter.nfe
+        run.keep(f"walk, {title}", partial(_walk_kept, walk, step))
         run.progress(step.index, sampling.steps, f"denoising, {title}" if title != "samples" else "denoising")
         if time.monotonic() - last > _PREVIEW:
             show.walks[title] = Walk(step.x, [float(step.t)], [step.x], [step.index])
             run.preview(_figure(show, preview=True))
             last = time.monotonic()
         began = time.perf_counter()
-    walk.nfe = counter.nfe
     return walk
+
+
+def _walk_kept(walk: Walk, step: Step) -> dict[str, Any]:
+    return {"walk": vars(walk), "step": step_kept(step)}
 
 
 def _noising(show: Show) -> tuple[list[str], list[float], list[Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from core.noise import Noise
-from core.requirements import Unsuited
+from core.requirements import Unsuited, suits
 from core.sampling import Counted, NotFinite, Step, sample
 from core.schedules import Schedule
-from core.solvers import SOLVERS, Space
+from core.solvers import SOLVERS
 from core.solvers.adaptive_ode import NotConverged
 from core.time_grids import karras, uniform, uniform_log_snr
 from domains.common.errors import BadInput
@@ -38,29 +38,33 @@ class Watched:
         return self.inner(x, t)
 
 
-def fitting(fits: Collection[Space]) -> list[str]:
-    """Names of the solvers that are defined in a space."""
-    return [name for name, named in SOLVERS.items() if named.space in fits]
+def fitting(process: Any) -> list[str]:
+    """Names of the solvers that do here what they are named for: in jumps, those of smooth spaces would not."""
+    return [
+        name
+        for name, named in SOLVERS.items()
+        if suits(named.space, process) and (process.smooth or named.space != "every smooth space")
+    ]
 
 
-def solver_name(wanted: str, fits: Collection[Space], space: str) -> str:
-    """The solver that is meant, if it is defined in a space.
+def solver_name(wanted: str, process: Any, space: str) -> str:
+    """The solver that is meant, if it is defined for a process.
 
     Args:
         wanted: A name, or `auto`.
-        fits: What `Named.space` may be.
-        space: The space in words, for the message.
+        process: Of the denoiser.
+        space: Its space in words, for the message.
 
     Raises:
         BadInput: If it is not defined there, with those that are.
     """
     if wanted == "auto":
-        return "multistep" if "every smooth space" in fits else "ancestral"
-    named = SOLVERS[wanted]
-    if named.space not in fits:
+        return "multistep" if process.smooth else "ancestral"
+    named, known = SOLVERS[wanted], fitting(process)
+    if wanted not in known:
         raise BadInput(
             "solver",
-            f"{named.title} is defined for {named.space}, not for {space}; choose {', '.join(fitting(fits))}",
+            f"{named.title} is defined for {named.space}, not for {space}; choose {', '.join(known)}",
         )
     return wanted
 
@@ -79,7 +83,14 @@ def counted(f: Any, run: Run) -> Counted:
 
 @torch.no_grad()
 def walked(
-    f: Any, solver: Any, x: Any, times: Tensor, noise: Noise, *, field: str = "solver"
+    f: Any,
+    solver: Any,
+    x: Any,
+    times: Tensor,
+    noise: Noise,
+    *,
+    field: str = "solver",
+    resume: Step | None = None,
 ) -> Iterator[Step]:
     """The steps of a walk.
 
@@ -90,12 +101,13 @@ def walked(
         times: `[steps + 1]`.
         noise: One stream a sample.
         field: The field to blame where the solver breaks down.
+        resume: A step of an earlier attempt, after which the walk goes on.
 
     Raises:
         BadInput: If the solver is not defined for the process, or breaks down.
     """
     try:
-        yield from sample(f, solver, x, times, noise)
+        yield from sample(f, solver, x, times, noise, resume=resume)
     except Unsuited as error:
         raise BadInput(field, str(error)) from None
     except (NotFinite, NotConverged) as error:

@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
+from core.metrics.transport import sliced_wasserstein, wasserstein
 from core.noise import Noise
 from core.state import time64
-from domains.lab.distances import frequencies, rotation_distance, sliced_wasserstein, wasserstein
+from domains.lab.distances import frequencies, rotation_distance
 from domains.lab.figure_plane import FINE, REACH, density
 from domains.lab.figure_rotations import BINS, angle_density, histogram
 from domains.lab.laws import PlaneLaw, RotationLaw, TokenLaw, make_law, tilted_draws
