@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.denoiser import Denoiser
+from core.gradients import differentiable, fresh
 from core.noise import Noise
 from core.requirements import require
 from core.spaces.gaussian import Gaussian
@@ -105,8 +106,8 @@ class LearnedSchedule(torch.nn.Module):
     def frozen(self, knots: int = 1025) -> Frozen:
         """A copy that no longer learns, tabulated at `knots` even times: what a finished model samples with."""
         t = torch.linspace(0, 1, knots, dtype=torch.float64)
-        with torch.enable_grad():
-            inner = t.clone().requires_grad_()
+        with differentiable():
+            inner = fresh(t).requires_grad_()
             clock = self.clock(inner)
             (slope,) = torch.autograd.grad(clock.sum(), inner)
         return Frozen(tuple(clock.detach().tolist()), tuple(slope.tolist()))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from core.denoiser import Denoiser
+from core.gradients import differentiable, fresh
 from core.noise import Noise
 from core.requirements import require
 from core.schedules import rates
@@ -131,8 +132,8 @@ def _directions(process: Gaussian, x0: Tensor, probes: int | None, noise: Noise 
 
 def _traces(f: Denoiser, x: Tensor, t: Tensor, directions: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
     """(prediction, d^T (dq/dx) d for each direction `[batch, directions]`, or their sum `[batch, 1]`)."""
-    with torch.enable_grad():
-        inner = x.detach().requires_grad_(True)
+    with differentiable():
+        inner = fresh(x).requires_grad_(True)
         q = f(inner, t)
         pieces = [
             (torch.autograd.grad(q, inner, d, retain_graph=True)[0] * d).flatten(1).sum(1) for d in directions

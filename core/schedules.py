@@ -15,6 +15,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from core.gradients import differentiable, fresh
 from core.state import time64
 
 Arguments = ParamSpec("Arguments")
@@ -114,8 +115,8 @@ def report(schedule: Schedule, count: int = 1001) -> ScheduleReport:
 
 def rates(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
     """(d alpha / dt, d sigma / dt) at times `t`, float64, of the shape of `t`, by automatic differentiation."""
-    with torch.enable_grad():
-        inner = time64(t).detach().requires_grad_(True)
+    with differentiable():
+        inner = fresh(time64(t)).requires_grad_(True)
         pieces = [
             torch.autograd.grad(c.sum(), inner, retain_graph=True, allow_unused=True)[0]
             if c.requires_grad

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from core.denoiser import Denoiser
-from core.guidance.guide import differentiable, fresh
+from core.gradients import differentiable, fresh
 from core.noise import Noise
 from core.process import Process
 from core.requirements import Unsuited

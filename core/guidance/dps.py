@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from core.denoiser import Denoiser
-from core.guidance.guide import Guide, differentiable, fresh, gain, projected
+from core.gradients import differentiable, fresh
+from core.guidance.guide import Guide, gain, projected
 from core.noise import Noise
 from core.requirements import require
 from core.sampling import Solver, Step

@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from core.guidance.guide import Guide, differentiable
+from core.gradients import differentiable
+from core.guidance.guide import Guide
 from core.guidance.tilting import gradients, loosened, members, pick, put, shifted, tilt
 from core.spaces.categorical import Categorical
 from core.state import Prediction, State, Time, wide

@@ -1,18 +1,15 @@
-"""What guides share: the denoiser inside, and gradients whatever mode the caller is in."""
+"""What guides share: the denoiser inside, and how a gradient moves clean data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
 from core.process import Process
 from core.spaces.gaussian import Gaussian
-from core.state import Time, each
+from core.state import Time
 
 
 @dataclass(frozen=True)
@@ -36,18 +33,6 @@ class Guide:
     def given(self, cond: Any) -> Self:
         """The same guide around the denoiser with `cond` bound."""
         return replace(self, inner=self.inner.given(cond))
-
-
-@contextmanager
-def differentiable() -> Iterator[None]:
-    """Gradients are recorded inside, also under `torch.no_grad` and `torch.inference_mode`."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
-
-
-def fresh(value: Any) -> Any:
-    """Copies of tensors, cut from every graph; made inside `differentiable` they may enter a new one."""
-    return each(lambda v: torch.as_tensor(v).detach().clone(), value)
 
 
 def gain(process: Gaussian, x: Tensor, t: Time) -> Tensor:

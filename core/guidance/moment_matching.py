@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.guidance.guide import Guide, differentiable, fresh, gain, projected
+from core.gradients import differentiable, fresh
+from core.guidance.guide import Guide, gain, projected
 from core.requirements import require
 from core.spaces.gaussian import Gaussian
 from core.state import Time, wide

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from core.guidance.guide import differentiable
+from core.gradients import differentiable
 from core.state import wide
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.guidance.guide import Guide, differentiable, fresh, gain, projected
+from core.gradients import differentiable, fresh
+from core.guidance.guide import Guide, gain, projected
 from core.guidance.operators import Operator
 from core.requirements import require
 from core.schedules import scales_at

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core.guidance.guide import differentiable, fresh, gain, projected
+from core.gradients import differentiable, fresh
+from core.guidance.guide import gain, projected
 from core.process import Process
 from core.requirements import Unsuited
 from core.spaces.brownian import Brownian

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core.denoiser import Denoiser
+from core.gradients import differentiable, fresh
 from core.noise import Noise
 from core.requirements import require
 from core.sampling import Step, sample
@@ -104,8 +105,8 @@ def estimate_statistics(
 
 def _with_diagonal(f: Denoiser, x: Tensor, t: Tensor, noise: Noise, probes: int) -> tuple[Tensor, Tensor]:
     """The prediction at `x` and the diagonal of its derivative, both of the shape of `x`."""
-    with torch.enable_grad():
-        inner = x.detach().requires_grad_(True)
+    with differentiable():
+        inner = fresh(x).requires_grad_(True)
         q: Tensor = f(inner, t)
         if probes:
             signs = [torch.sign(noise.at(k).normal(x)) for k in range(probes)]

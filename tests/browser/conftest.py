@@ -14,14 +14,14 @@ from tests.browser.viewing import drawing, outside, page_of_viewers, pictures, s
 __all__ = ["drawing", "outside", "page_of_viewers", "pictures", "show"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def app(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The app, answering."""
     with running_app(root, tmp_path_factory.mktemp("app") / "log.txt") as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(chromium: str) -> Iterator[Browser]:
     """A Chromium."""
     with running_browser(chromium) as opened:

@@ -275,7 +275,9 @@ def test_an_answer_is_replayed_varied_compared_and_sent_on(clean: Tab, open_tab:
     tab.page.click(f"[data-id='{job}'] [data-open]")
     tab.page.click("#series_impute_details [data-vary] >> visible=true")
     expect(tab.page.locator("#sweep_page")).to_be_visible()
-    expect(tab.page.locator("#sweep_page")).to_contain_text("Fill gaps")
+    form = tab.page.locator("#sweep_page")
+    expect(form.get_by_role("combobox", name="Task")).to_have_value("Series · Fill gaps")
+    expect(form.get_by_role("combobox", name="Settings from")).to_have_value("Fill gaps, as it ran")
     assert not tab.errors
 
 

@@ -65,7 +65,7 @@ def test_the_value_of_a_pixel_is_read_and_the_picture_zoomed_by_keys(show: Show)
     green = np.argwhere(np.abs(seen - (10, 200, 30)).max(-1) <= 2)  # pixel (0, 0)
     y, x = green.mean(0)
     one.page.mouse.move(box["x"] + x, box["y"] + y)
-    one.frame.wait_for_function("document.querySelector('output.mono').textContent.startsWith('x 0, y 0:')")
+    one.wait("document.querySelector('output.mono').textContent.startsWith('x 0, y 0:')")
     assert one.frame.inner_text("output.mono") == "x 0, y 0: red 10, green 200, blue 30"
     one.focus(".stage canvas")
     one.key("+", "+", "+", "+", "+", "+", "+")
@@ -103,11 +103,9 @@ def test_films_go_frame_by_frame(show: Show) -> None:
     first = one.stage()
     one.focus("button[aria-label='One frame forward']")
     one.key("Enter", "Enter", "Enter", "Enter", "Enter", "Enter")
-    one.frame.wait_for_function(
-        "document.querySelector('.slider output').textContent === 'frame 7 of 24 · 0.50 s'"
-    )
+    one.wait("document.querySelector('.slider output').textContent === 'frame 7 of 24 · 0.50 s'")
     # Within the seventh frame, which is shown from 6/12 s on.
-    one.frame.wait_for_function("(t => t >= 0.5 && t < 7 / 12)(document.querySelector('video').currentTime)")
+    one.wait("(t => t >= 0.5 && t < 7 / 12)(document.querySelector('video').currentTime)")
     one.until(lambda pixels: differ(pixels, first) > 0.02)
 
 
@@ -123,7 +121,7 @@ def test_an_animation_plays_stops_and_steps(show: Show) -> None:
     assert one.frame.evaluate(words) == "frame 4 of 12 · 0.24 s"
     one.until(lambda pixels: differ(pixels, first) > 0.01)
     playing = show("disc.gif")
-    playing.frame.wait_for_function(f"!{words}.startsWith('frame 1 ')")
+    playing.wait(f"!{words}.startsWith('frame 1 ')")
     assert playing.frame.inner_text(".bar button") == "Pause"
 
 
@@ -148,7 +146,7 @@ def test_the_spectrogram_has_its_light_at_the_tone(show: Show) -> None:
     assert 1 - row / len(pixels) == pytest.approx(files.TONE / (files.RATE / 2), abs=0.02)
     one.focus("input[type=range]")
     one.key("End")
-    one.frame.wait_for_function("document.querySelector('audio').currentTime > 1.4")
+    one.wait("document.querySelector('audio').currentTime > 1.4")
 
 
 def test_a_transform_is_the_transform(show: Show) -> None:
@@ -229,7 +227,7 @@ def test_window_and_level_and_slices_are_moved_by_keys(show: Show) -> None:
     one.until(lambda pixels: differ(pixels, before) < 0.02)
     one.focus("input[aria-label=Axial]")
     one.key("Home")
-    one.frame.wait_for_function("document.querySelector('output.mono').textContent.includes('z 0.0 mm')")
+    one.wait("document.querySelector('output.mono').textContent.includes('z 0.0 mm')")
     one.until(lambda pixels: differ(pixels, before) > 0.02)
 
 

@@ -155,6 +155,14 @@ class Open:
             self.page.wait_for_timeout(500)
         raise AssertionError("what should be drawn is not")
 
+    def wait(self, script: str) -> None:
+        """Returns once an expression holds in the frame; asked from outside, since the frame allows no `eval`."""
+        for _ in range(600):
+            if self.frame.evaluate(script):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"never holds: {script}")
+
     def key(self, *keys: str) -> None:
         for key in keys:
             self.page.keyboard.press(key)

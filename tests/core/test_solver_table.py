@@ -11,6 +11,7 @@ from core.exact import GaussianMixture, PointMixture, TokenTable
 from core.noise import Noise
 from core.requirements import Unsuited, suits
 from core.sampling import Counted, final, sample
+from core.schedules import VPLinear
 from core.solvers import SOLVERS
 from core.spaces.brownian import Brownian
 from core.spaces.categorical import Categorical
@@ -73,6 +74,27 @@ def test_a_solver_walks_or_says_that_it_cannot(name: str, space: str) -> None:
         assert not leaf.is_floating_point() or bool(leaf.isfinite().all())
     if named.evaluations is not None:
         assert counted.nfe == named.evaluations * steps
+
+
+@pytest.mark.parametrize("name", [n for n, named in SOLVERS.items() if "tokens" not in named.space])
+def test_a_walk_is_the_same_in_inference_mode(name: str) -> None:
+    """Rates of schedules are derivatives, which inference mode would silently make zero."""
+    like = torch.empty(3, 2, dtype=torch.float64)
+    means = torch.tensor([[-1.0, 0.0], [1.0, 0.5]], dtype=torch.float64)
+    halves, noise = torch.tensor([0.5, 0.5], dtype=torch.float64), Noise.of(0, 3)
+
+    def walk(beta_max: float) -> torch.Tensor:
+        f = GaussianMixture(Gaussian(VPLinear(beta_max=beta_max)), means, halves, halves)
+        x = f.process.prior(like, noise.at("prior"))
+        end: torch.Tensor = final(sample(f, SOLVERS[name].make(4), x, uniform(4, 0.9, 0.1), noise)).x
+        return end
+
+    # Two schedules but for their last digits, so that nothing remembered of one serves the other.
+    with torch.inference_mode():
+        inside = walk(19.0)
+    # An adaptive walk's lengths of step turn on last digits too.
+    within = 0.05 if name == "adaptive-sde" else 1e-7
+    torch.testing.assert_close(inside.clone(), walk(19.0 + 1e-11), rtol=0, atol=within)
 
 
 @pytest.mark.parametrize("name", [n for n, named in SOLVERS.items() if named.space != "tokens"])
