@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from domains.common.errors import MissingLibrary
 
 
-def plot_loss(folder: Path) -> None:
-    """Draws `loss.csv` of a training folder, and `metrics.csv` beside it where there is one, to `loss.png`."""
+def plot_loss(folder: Path, metrics: Sequence[str]) -> None:
+    """Draws `loss.csv` of a training folder, and columns of its `metrics.csv` if there is one, to `loss.png`."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    panels = [("loss.csv", ["loss"]), ("metrics.csv", ["crps", "anchor_crps"])]
+    panels = [("loss.csv", ["loss"]), ("metrics.csv", [*metrics])]
     present = [(name, keys) for name, keys in panels if (folder / name).is_file()]
     if not present:
         return

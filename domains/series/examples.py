@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from domains.common.cache import cache_home
 from domains.common.errors import MissingLibrary
 from domains.common.files import atomic_write_bytes
 
@@ -53,7 +53,7 @@ def _intact(path: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def _folder() -> Path:
-    folder = _cache_home() / "langevin" / "examples"
+    folder = cache_home() / "langevin" / "examples"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK | os.X_OK) or _intact(folder / CO2_NAME):
@@ -61,12 +61,3 @@ def _folder() -> Path:
     except OSError:
         pass
     return Path(tempfile.mkdtemp(prefix="langevin-examples-"))
-
-
-def _cache_home() -> Path:
-    stated = os.environ.get("XDG_CACHE_HOME", "")
-    if stated and Path(stated).is_absolute():
-        return Path(stated)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from core.checkpoint import save_model
-from core.training.trainer import Trainer
 from domains.common.errors import BadInput
-from domains.common.training_report import accelerator, append_row, in_processes, plot_loss
+from domains.common.training_loop import Course, Scores, Told, averaged, check_new, follow, publish
+from domains.common.training_report import in_processes
+from domains.common.training_settings import parse_settings
 from domains.series.corpus import Source, real_sources
 from domains.series.judge import Case, calibrate, judge, make_cases, sample_sheet
 from domains.series.model import SeriesModel, new_model
@@ -30,11 +26,8 @@ from domains.series.training import (
     FINE_TUNING,
     batch_loss,
     model_config,
-    parse_settings,
-    trainer_settings,
 )
 
-Told = Callable[..., None]
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "timeseries"
 # Data without a stated licence is not trained on.
 LEFT_OUT = ("exchange",)
@@ -99,8 +92,7 @@ def train(
     Raises:
         BadInput: For a table or a setting that cannot be used.
     """
-    if (out / "state.safetensors").exists() and not resume:
-        raise BadInput("out", "holds a training run; add --resume to go on with it, or choose another folder")
+    check_new(out, resume)
     if data is not None and data.is_file():
         job = _fine_tuning(data, settings, resume, device, out)
     else:
@@ -191,82 +183,53 @@ def _provenance(sources: list[Source]) -> list[dict[str, Any]]:
 
 
 def _train(job: Job, told: Told) -> None:
-    settings = job.settings
-    if settings["threads"]:
-        torch.set_num_threads(settings["threads"])
-    torch.manual_seed(settings["seed"])
-    joined = accelerator(settings["processes"], job.device)
-    rank, ranks = (0, 1) if joined is None else (joined.process_index, joined.num_processes)
-    model = new_model(model_config(settings))
-    if job.base is not None:
-        model.network.load_state_dict(series_model(job.base).network.state_dict())
-    model.network.to(job.device)
+    models: list[SeriesModel] = []
 
-    def loss(step: int) -> torch.Tensor:
-        address = step * ranks + rank
-        seed = settings["seed"] * NOISE_STRIDE + address
-        return batch_loss(model, job.stream.batch_at(address), seed, settings["draws"], job.device)
+    def course(rank: int, ranks: int) -> Course:
+        model = new_model(model_config(job.settings))
+        if job.base is not None:
+            model.network.load_state_dict(series_model(job.base).network.state_dict())
+        model.network.to(job.device)
+        models.append(model)
 
-    trainer = Trainer(model.network, loss, trainer_settings(settings), job.out, joined)
-    if job.resume and not trainer.resume():
-        raise BadInput("resume", "there is no training state in the folder; leave --resume out to begin")
-    judged, judged_step = time.monotonic(), -1
-    last: dict[str, float] = {}
-    for progress in trainer.run():
-        told(progress.share, 1.0, f"step {progress.step}, loss {progress.loss:.3f}")
-        if trainer.leading and time.monotonic() - judged > 60 * settings["judge_minutes"]:
-            last = _judge(job, model, trainer)
-            judged, judged_step = time.monotonic(), trainer.step
-            told(progress.share, 1.0, f"CRPS {last['crps']:.4f}, anchors alone {last['anchor_crps']:.4f}")
-    if trainer.leading:
-        last = last if judged_step == trainer.step else _judge(job, model, trainer)
-        told(1.0, 1.0, "calibrating the bands")
-        prior_std, tried = calibrate(model.with_network(_averaged(model, trainer)), job.cases, job.device)
-        scores = next(row for row in tried if row["prior_std"] == prior_std)  # of the model as it will be used
-        last = {**last, **{name: scores[name] for name in last}}
-        _publish(job, trainer, last, {"prior_std": prior_std, "tried": tried})
+        def loss(address: int) -> torch.Tensor:
+            seed = job.settings["seed"] * NOISE_STRIDE + address
+            batch = job.stream.batch_at(address)
+            return batch_loss(model, batch, seed, job.settings["draws"], job.device)
 
+        def judged(network: nn.Module, out: Path) -> Scores:
+            scores, drawn = judge(model.with_network(network), job.cases, job.device)
+            sample_sheet(job.cases, drawn, out / "samples.png")
+            return scores
 
-def _averaged(model: SeriesModel, trainer: Trainer) -> nn.Module:
-    twin = new_model(model.config).network
-    twin.load_state_dict(trainer.average.values)
-    return twin.to(trainer.device).eval().requires_grad_(False)
+        return Course(
+            model.network,
+            loss,
+            judged,
+            lambda scores: f"CRPS {scores['crps']:.4f}, anchors alone {scores['anchor_crps']:.4f}",
+            ("crps", "anchor_crps"),
+            lambda: new_model(model.config).network,
+        )
 
-
-def _judge(job: Job, model: SeriesModel, trainer: Trainer) -> dict[str, float]:
-    scores, drawn = judge(model.with_network(_averaged(model, trainer)), job.cases, job.device)
-    append_row(job.out / "metrics.csv", {"step": trainer.step, "seconds": trainer.seconds, **scores})
-    sample_sheet(job.cases, drawn, job.out / "samples.png")
-    plot_loss(job.out)
-    return scores
-
-
-def _publish(job: Job, trainer: Trainer, scores: dict[str, float], calibration: dict[str, Any]) -> None:
-    """Writes the averaged weights and their card."""
-    command = "launch.py train series-base" + "".join(
-        f" --set {k}={v}" for k, v in sorted(job.settings.items()) if DEFAULTS.get(k) != v
-    )
+    ended = follow(course, job.settings, job.resume, job.device, job.out, told)
+    if ended is None:
+        return
+    trainer, lessons, last = ended
+    told(1.0, 1.0, "calibrating the bands")
+    finished = models[0].with_network(averaged(lessons, trainer))
+    prior_std, tried = calibrate(finished, job.cases, job.device)
+    scores = next(row for row in tried if row["prior_std"] == prior_std)  # of the model as it will be used
     card = {
         "name": "series-base" if job.base is None else job.out.name,
         "summary": "Fills gaps and forecasts tables of evenly spaced rows, of any columns, zero-shot.",
         "model": model_config(job.settings),
         **job.card,
-        "training": {
-            "command": command,
-            "steps": trainer.step,
-            "minutes": round(trainer.seconds / 60, 1),
-            "processes": job.settings["processes"],
-            "threads": torch.get_num_threads(),
-            "machine": f"{platform.machine()}, {job.device}",
-            "torch": torch.__version__,
-            "date": date.today().isoformat(),
-        },
         "validation": {
             "what": "tables kept aside; CRPS in column standard deviations; the anchors are the trivial baseline",
-            **{k: round(v, 5) for k, v in scores.items()},
+            **{k: round(scores[k], 5) for k in last},
         },
-        "calibration": calibration,
+        "calibration": {"prior_std": prior_std, "tried": tried},
         "paper": "after CSDI (Tashiro et al. 2021) and TimeGrad (Rasul et al. 2021)",
         "licence": "Apache-2.0",
     }
-    save_model(job.out, dict(trainer.average.values), card, torch.bfloat16)
+    publish(job.out, trainer, "series-base", card, job.settings, DEFAULTS, job.device)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,8 +10,7 @@ from torch import Tensor
 
 from core.noise import Noise
 from core.training.losses import denoising_loss
-from core.training.trainer import TrainerSettings
-from domains.common.errors import BadInput
+from domains.common.training_settings import COMMON
 from domains.series.anchors import anchors
 from domains.series.model import FEATURES, SeriesModel
 
@@ -56,41 +53,14 @@ def batch_loss(
 
 # The built-in model's configuration; `--set key=value` changes any of it.
 DEFAULTS: dict[str, Any] = {
+    **COMMON,
     "width": 128, "heads": 4, "expansion": 3, "encoder_layers": 4, "decoder_layers": 2, "patch": 4,
-    "window": 192, "context": 768, "budget": 96, "draws": 2, "real_share": 0.4,
-    "minutes": 170.0, "steps": 1_000_000, "learning_rate": 1.5e-3, "warmup": 300, "average": 0.999,
-    "clip": 1.0, "weight_decay": 0.01, "bfloat16": True, "seed": 0, "log_every": 50, "save_minutes": 2.0,
-    "judge_minutes": 20.0, "threads": 0, "processes": 1,
+    "window": 192, "context": 768, "budget": 96, "draws": 2, "real_share": 0.4, "learning_rate": 1.5e-3,
 }  # fmt: skip
 # What differs when a person's table is fine-tuned on.
 FINE_TUNING: dict[str, Any] = {
     "minutes": 10.0, "learning_rate": 4e-4, "warmup": 50, "average": 0.99, "judge_minutes": 5.0,
 }  # fmt: skip
-
-
-def parse_settings(given: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Defaults overridden by `--set key=value` texts, each parsed as the type of its default.
-
-    Raises:
-        BadInput: For an unknown key or a value of another type or not finite.
-    """
-    settings = dict(defaults)
-    for key, text in given.items():
-        if key not in defaults:
-            raise BadInput("set", f"unknown setting {key!r}; choose one of {', '.join(defaults)}")
-        kind = type(defaults[key])
-        try:
-            if kind is bool:
-                settings[key] = {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-            else:
-                settings[key] = kind(text)
-                if not math.isfinite(settings[key]) or settings[key] < 0:
-                    raise ValueError
-        except (KeyError, ValueError):
-            raise BadInput(
-                "set", f"{key} must be a {kind.__name__} that is not negative, not {text!r}"
-            ) from None
-    return settings
 
 
 def model_config(settings: dict[str, Any]) -> dict[str, Any]:
@@ -102,8 +72,3 @@ def model_config(settings: dict[str, Any]) -> dict[str, Any]:
         "schedule": "vp-cosine",
         "context": settings["context"],
     }
-
-
-def trainer_settings(settings: dict[str, Any]) -> TrainerSettings:
-    """The core's part of the settings."""
-    return TrainerSettings(**{f.name: settings[f.name] for f in fields(TrainerSettings)})

@@ -14,11 +14,12 @@ import torch
 from core.checkpoint import load_card
 from domains.common.errors import BadInput
 from domains.common.models import builtin_models
+from domains.common.training_settings import parse_settings, trainer_settings
 from domains.series.judge import calibrate, judge, make_cases
 from domains.series.model import load_series_model, new_model
 from domains.series.stream import TrainingStream
 from domains.series.train import TableStream, train
-from domains.series.training import DEFAULTS, batch_loss, model_config, parse_settings, trainer_settings
+from domains.series.training import DEFAULTS, batch_loss, model_config
 
 SMALL = {**DEFAULTS, "width": 32, "encoder_layers": 1, "decoder_layers": 1, "window": 64, "context": 128}
 
