@@ -15,6 +15,7 @@ NETWORKS = {
     "dim": ("core.networks.state_space", "DiM"),
     "autoencoder": ("core.networks.autoencoder", "Autoencoder"),
     "text-encoder": ("core.networks.text_encoder", "TextEncoder"),
+    "captioned": ("core.networks.captioned", "Captioned"),
 }
 
 

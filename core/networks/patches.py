@@ -34,6 +34,25 @@ def from_patches(tokens: Tensor, patch: int, sides: Sequence[int]) -> Tensor:
     return split.permute(order).reshape(len(tokens), channels, *sides)
 
 
+def fold(x: Tensor, patch: int) -> Tensor:
+    """`[batch, channels, ...]` -> `[batch, channels * patch ** dims, ...]` with every side divided by `patch`.
+
+    Raises:
+        ValueError: If a side of the grid is not a multiple of `patch`.
+    """
+    if patch == 1:
+        return x
+    folded: Tensor = to_patches(x, patch).mT.unflatten(2, [side // patch for side in x.shape[2:]])
+    return folded
+
+
+def unfold(x: Tensor, patch: int) -> Tensor:
+    """The inverse of `fold`."""
+    if patch == 1:
+        return x
+    return from_patches(x.flatten(2).mT, patch, [side * patch for side in x.shape[2:]])
+
+
 def positions(sides: Sequence[int], width: int, device: torch.device | None = None) -> Tensor:
     """Fixed sinusoids of each axis, side by side, `[tokens, width]` (Vaswani et al. 2017; Dosovitskiy et al. 2021).
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from core.networks.attention import Attention, Backend, CrossAttention
 from core.networks.conditions import Conditioning, saving_memory, stacked
+from core.networks.patches import fold, unfold
 
 CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Callable[..., Tensor]] = {
@@ -56,9 +57,9 @@ class Grow(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[batch, channels, ...]` -> the same with every side doubled."""
         kernel: Any = self.convolution.weight
-        fold = kernel.new_tensor(self.FOLD)
         for _ in range(2, kernel.ndim):
-            kernel = torch.tensordot(kernel, fold, dims=([2], [1]))  # each pass puts the folded axis last
+            # Each pass puts the folded axis last; under autocast the first already leaves half precision.
+            kernel = torch.tensordot(kernel, kernel.new_tensor(self.FOLD), dims=([2], [1]))
         out: Tensor = self.transposed(x, kernel.transpose(0, 1), self.convolution.bias, stride=2, padding=1)
         return out
 
@@ -148,6 +149,8 @@ class UNet(nn.Module):
         backend: Of attention.
         save_memory: Recompute activations in the backward pass.
         channels_last: Keep channels innermost in memory, which convolutions on CPUs and tensor cores want.
+        patch: Side of the patches that are folded into channels on the way in and unfolded on the way out, so that
+            the first level works on a smaller grid (Hoogeboom et al. 2023, §3.2).
 
     Raises:
         ValueError: If `dims` is not 1 to 3, or `blocks` does not fit the levels.
@@ -170,15 +173,17 @@ class UNet(nn.Module):
         backend: Backend = "auto",
         save_memory: bool = False,
         channels_last: bool = True,
+        patch: int = 1,
     ) -> None:
         super().__init__()
         if dims not in CONVOLUTIONS:
             raise ValueError(f"dims must be 1, 2 or 3, not {dims}")
         embedding = 4 * width
         self.dims, self.stacked_channels, self.save_memory = dims, stacked, save_memory
-        self.factor = 2 ** (len(multipliers) - 1)
+        self.patch = patch
+        self.factor = patch * 2 ** (len(multipliers) - 1)
         self.conditioning = Conditioning(embedding, classes, vector, context, stacked)
-        self.enter = convolution(dims, channels + stacked, width)
+        self.enter = convolution(dims, (channels + stacked) * patch**dims, width)
 
         def level(inward: int, outward: int, attends: bool) -> Level:
             attention = GridAttention(outward, heads, context, backend) if attends else None
@@ -210,7 +215,7 @@ class UNet(nn.Module):
             if depth > 0:
                 self.grow.append(Grow(dims, now))
         self.last_norm = normalisation(now)
-        self.leave = convolution(dims, now, channels)
+        self.leave = convolution(dims, now, channels * patch**dims)
         nn.init.zeros_(self.leave.weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
         self.memory_format = CHANNELS_LAST.get(dims) if channels_last else None
@@ -218,7 +223,7 @@ class UNet(nn.Module):
             self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, clock: Tensor, cond: Mapping[str, Tensor] | None) -> Tensor:
-        """`[batch, channels, ...]` -> the same; every side must be a multiple of 2^(levels - 1).
+        """`[batch, channels, ...]` -> the same; every side must be a multiple of patch 2^(levels - 1).
 
         Args:
             x: Scaled state.
@@ -234,7 +239,7 @@ class UNet(nn.Module):
             )
         embedding = silu(self.conditioning(clock, cond))
         context, keys = (cond or {}).get("context"), (cond or {}).get("context_keys")
-        y = stacked(x, cond, self.stacked_channels)
+        y = fold(stacked(x, cond, self.stacked_channels), self.patch)
         if self.memory_format is not None:
             y = y.contiguous(memory_format=self.memory_format)
 
@@ -257,4 +262,4 @@ class UNet(nn.Module):
             if depth < len(self.grow):
                 y = self.grow[depth](y)
         out: Tensor = self.leave(silu(self.last_norm(y)))
-        return out.contiguous()
+        return unfold(out, self.patch).contiguous()

@@ -52,6 +52,7 @@ CASES = [
     Case(name, {"dims": dims, **config}, sides(dims))
     for name, config in (
         ("unet", {"width": 16, "multipliers": (1, 2), "blocks": 1, "heads": 2}),
+        ("unet", {"width": 16, "multipliers": (1, 2), "blocks": 1, "heads": 2, "patch": 2}),
         ("dit", {"width": 24, "depth": 2, "heads": 2}),
         ("dit", {"width": 24, "depth": 2, "heads": 2, "modulation": "single"}),
         ("uvit", {"width": 24, "depth": 3, "heads": 2}),
