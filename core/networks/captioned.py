@@ -68,6 +68,37 @@ class Captioned(nn.Module):
         return {"context": context, "context_keys": keys, "vector": vector}
 
 
+def emphasised(
+    cond: Mapping[str, Tensor], texts: Sequence[str], weights: Sequence[Sequence[float]]
+) -> dict[str, Tensor]:
+    """A condition of `read` in which characters count more or less than others.
+
+    Each token's features are multiplied by the weight of its character, and all of a text then scaled so that their
+    norm stays what it was (after AUTOMATIC1111's web UI, which keeps the mean: these features are centred).
+
+    Args:
+        cond: `context` `[batch, tokens, width]`, `context_keys`, `vector`, of `texts`.
+        texts: One a sample.
+        weights: For each text the weight of each character.
+
+    Raises:
+        ValueError: If a text has not as many weights as characters.
+    """
+    context, keys = cond["context"], cond["context_keys"]
+    scale = torch.ones_like(context[..., 0])
+    for row, text, given in zip(scale, texts, weights, strict=True):
+        if len(text) != len(given):
+            raise ValueError(f"{len(given)} weights for {len(text)} characters")
+        numbers = [w for c, w in zip(text, given, strict=True) for _ in c.encode("utf-8", "replace")]
+        room = numbers[: len(row) - 1]  # the first token is the start
+        row[1 : 1 + len(room)] = torch.tensor(room, dtype=row.dtype, device=row.device)
+    weighed = context * scale[..., None]
+    before, after = (v.flatten(1).norm(dim=1).clamp_min(1e-6) for v in (context, weighed))
+    weighed = weighed * (before / after)[:, None, None]
+    count = keys.sum(1, keepdim=True).to(context.dtype)
+    return {**cond, "context": weighed, "vector": (weighed * keys[..., None]).sum(1) / count}
+
+
 def aligned(conditions: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
     """Conditions whose contexts are padded to one length, so that branches can share a batch.
 

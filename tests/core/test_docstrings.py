@@ -127,7 +127,7 @@ PLUMBING = {
     "core/training/trainer.py",
     "core/training/average.py",
     "core/networks/conditions.py",
-    "core/forward.py",
+    "core/gradients.py",
 }
 SOURCE = re.compile(r"\b(19|20)\d\d[a-z]?\b|\bown\b")
 

@@ -8,7 +8,7 @@ import torch
 from core.denoiser import Preconditioned
 from core.guidance.classifier_free import Guided
 from core.networks import build_network
-from core.networks.captioned import Captioned, aligned
+from core.networks.captioned import Captioned, aligned, emphasised
 from core.spaces.gaussian import Gaussian
 
 BODIES = {
@@ -74,3 +74,19 @@ def test_the_encoder_learns_with_the_backbone(network: Captioned) -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
     assert float(network.text.embedding.weight.grad.abs().sum()) > 0  # type: ignore[union-attr]
+
+
+def test_emphasis_moves_what_is_weighed_and_keeps_the_norm(network: Captioned) -> None:
+    texts = ["a red cube", "红色的球"]
+    cond = {k: v.detach() for k, v in network.read(texts).items()}
+    same = emphasised(cond, texts, [[1.0] * 10, [1.0] * 4])
+    for name in ("context", "vector"):
+        torch.testing.assert_close(same[name], cond[name], rtol=1e-4, atol=1e-5)
+    more = emphasised(cond, texts, [[1.0] * 2 + [2.0] * 3 + [1.0] * 5, [1.0] * 3 + [2.0]])
+    torch.testing.assert_close(more["context"].flatten(1).norm(dim=1), cond["context"].flatten(1).norm(dim=1))
+    ratio = more["context"].norm(dim=-1) / cond["context"].norm(dim=-1)
+    assert ratio[0, 4] / ratio[0, 1] == pytest.approx(2.0, rel=1e-3), "r of red against the first a"
+    assert ratio[1, 10] / ratio[1, 9] == pytest.approx(2.0, rel=1e-3), "bytes 10 to 12 are the last character"
+    torch.testing.assert_close(more["vector"][0], more["context"][0, :11].mean(0), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="weights for"):
+        emphasised(cond, texts, [[1.0], [1.0] * 4])
