@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from apps.cli.bar import plain_progress
 from apps.cli.parser import Parser
 from apps.cli.stopping import stop_on_terminate
+from core.files import atomic_write_text
 from domains.common.bench_problems import PROBLEMS, bench_problem
 from domains.common.errors import BadInput
 from domains.common.models import CARD, find_model
@@ -43,14 +46,13 @@ def main(arguments: Sequence[str]) -> int:
             "model", f"{kind[:60]} offers no problem to fit on; the models that do: {', '.join(PROBLEMS)}"
         )
 
-    from core.files import atomic_write_text
     from core.fitting.fit import Fit, fine_walk, fit_grid
     from core.noise import Noise
 
     problem = bench_problem(kind, Noise.of(chosen.seed, chosen.samples), model=chosen.model)
     f, x, options = problem.denoiser, problem.state, Fit(start=problem.start)
     grids = dict(folder.card.get("grids") or {})
-    begun, lines = time.monotonic(), []
+    begun, lines, card = time.monotonic(), [], dict(folder.card)
     with stop_on_terminate(), plain_progress(chosen.progress) as told:
         told(0, len(chosen.steps) + 1, "a fine walk to compare with")
         goal = fine_walk(f, x, options)
@@ -63,8 +65,28 @@ def main(arguments: Sequence[str]) -> int:
                 f"{steps:3d} steps: error {grid.error:.3g}, {better:.1f} times below {grid.solver}'s best"
             )
             # After each fit, so that stopping early keeps those that are done.
-            card = {**folder.card, "grids": {name: grids[name] for name in sorted(grids, key=int)}}
-            atomic_write_text(folder.folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+            card = _written(
+                folder.folder, card | {"grids": {name: grids[name] for name in sorted(grids, key=int)}}
+            )
+            if problem.calibrate is not None:
+                told(k + 1, len(chosen.steps) + 1, f"{steps} steps: calibrating the bands")
+                try:
+                    row = problem.calibrate(folder.folder, steps)
+                except BadInput:
+                    lines.append(
+                        "           bands are those of other walks: the tables to calibrate on are not there"
+                    )
+                    continue
+                before = card.get("calibration", {})
+                of_grids = {**before.get("grids", {}), str(steps): row}
+                known = {name: of_grids[name] for name in sorted(of_grids, key=int)}
+                card = _written(folder.folder, card | {"calibration": {**before, "grids": known}})
+                lines.append(f"           calibrated: {', '.join(f'{k} {v:.4g}' for k, v in row.items())}")
     print("\n".join(lines))
     print(f"{folder.folder / CARD}  use them with --solver fitted ({time.monotonic() - begun:.0f} s)")
     return 0
+
+
+def _written(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
+    atomic_write_text(folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    return card

@@ -64,9 +64,14 @@ def main(arguments: Sequence[str]) -> int:
     task = find_task(words.pop(0))
     flags = task_flags(task)
     if {"-h", "--help"} & set(words):
-        print(_HELP.format(task=task.name, summary=task.summary, fields="\n".join(flag_lines(flags))))
+        shown = "\n".join(
+            line for line in _HELP.splitlines() if "count" not in flags or "--count" not in line
+        )
+        print(shown.format(task=task.name, summary=task.summary, fields="\n".join(flag_lines(flags))))
         return 0
-    fields, options = read_flags(words, flags, _OPTIONS)
+    # A task that makes several results in one run has a field for it, which `--count` then is.
+    known = {name: kind for name, kind in _OPTIONS.items() if name != "count" or name not in flags}
+    fields, options = read_flags(words, flags, known)
     request = build_request(task, fields, options.get("request"))
     if not options.get("out"):
         raise BadInput("out", "say where the results go: --out DIR")

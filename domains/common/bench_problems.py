@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domains.common.errors import BadInput
@@ -33,6 +34,8 @@ class BenchProblem:
         state: Prior states at `start`, `[samples, ...]`.
         start: The first time.
         draw: Exact draws of clean data, one a stream; None where the law is not known.
+        calibrate: (folder of the model, steps) -> what its card says under "calibration", "grids" of a fitted grid of
+            so many steps; raises BadInput where the data is not there; None where there is nothing to calibrate.
     """
 
     title: str
@@ -40,6 +43,7 @@ class BenchProblem:
     state: Tensor
     start: float
     draw: Callable[[Noise], Tensor] | None = None
+    calibrate: Callable[[Path, int], dict[str, float]] | None = None
 
 
 def bench_problem(name: str, noise: Noise, device: str = "cpu", model: str | None = None) -> BenchProblem:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from core.noise import Noise
 from domains.common.bench_problems import BenchProblem
+from domains.common.sampling import FITTED
+from domains.common.task import Sampling
 from domains.series.anchors import Anchors, anchors, table_facts
+from domains.series.model import load_series_model
 from domains.series.posterior import series_model
 
 WINDOWS = 2
@@ -71,4 +75,22 @@ def series_problem(noise: Noise, device: str = "cpu", name: str | None = None) -
     sigma = float(f.process.schedule(torch.tensor(_START, dtype=torch.float64))[1]) * model.prior_std
     like = torch.empty(len(noise), _COLUMNS, model.window)
     state = noise.at("prior").normal(like).to(device) * where[chosen] * sigma
-    return BenchProblem("series-base on two windows with gaps", f, state, _START)
+    return BenchProblem("series-base on two windows with gaps", f, state, _START, calibrate=calibrated_grid)
+
+
+def calibrated_grid(folder: Path, steps: int) -> dict[str, float]:
+    """The prior's standard deviation for walks along a fitted grid, and the scores with it on tables kept aside.
+
+    Args:
+        folder: Of the model, on whose card the grid stands.
+        steps: Of the grid.
+
+    Raises:
+        BadInput: If the tables are not there.
+    """
+    from domains.series.judge import calibrate
+    from domains.series.kept_aside import data_folder, kept_aside
+
+    cases = kept_aside(data_folder(None), load_series_model(folder).context)
+    _, tried = calibrate(load_series_model(folder), cases, "cpu", Sampling(solver=FITTED, steps=steps))
+    return min(tried, key=lambda row: row["crps"])

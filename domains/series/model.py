@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from core.denoiser import Preconditioned
 from core.networks import build_network
 from core.schedules import SCHEDULES
 from core.spaces.gaussian import Gaussian
+from domains.common.sampling import FITTED
+from domains.common.task import Sampling
 from domains.series.anchors import Anchors
 
 FEATURES = 13
@@ -59,6 +62,7 @@ class SeriesModel:
         card: The card it was loaded from; empty for one in training.
         prior_std: Standard deviation of the prior's noise, fitted on tables kept aside so that bands cover what they
             say: a network that averages over what it does not know draws samples that are a little too alike.
+        prior_stds: The same for walks along fitted grids, by their numbers of steps.
     """
 
     network: nn.Module
@@ -68,6 +72,12 @@ class SeriesModel:
     config: dict[str, Any]
     card: dict[str, Any]
     prior_std: float = 1.0
+    prior_stds: Mapping[int, float] = field(default_factory=dict)
+
+    def spread(self, sampling: Sampling) -> float:
+        """Standard deviation of the prior's noise for a walk: fitted grids have their own, by steps."""
+        fitted = self.prior_stds.get(sampling.steps) if sampling.solver == FITTED else None
+        return self.prior_std if fitted is None else fitted
 
     def denoiser(self, where: Tensor) -> Preconditioned:
         """The unconditioned denoiser of entries `where` `[batch, columns, window]` is 1; bind a window with `given`."""
@@ -102,7 +112,9 @@ def load_series_model(folder: Path, device: str = "cpu") -> SeriesModel:
     model = new_model(card["model"])
     model.network.load_state_dict(tensors)
     model.network.to(device).eval().requires_grad_(False)
-    prior_std = float(card.get("calibration", {}).get("prior_std", 1.0))
-    if not 0.5 <= prior_std <= 2.0:
-        raise ValueError("the card's prior_std is not between 0.5 and 2")
-    return replace(model, card=card, prior_std=prior_std)
+    calibration = card.get("calibration", {})
+    prior_std = float(calibration.get("prior_std", 1.0))
+    fitted = {int(steps): float(row["prior_std"]) for steps, row in calibration.get("grids", {}).items()}
+    if not all(0.5 <= std <= 2.0 for std in (prior_std, *fitted.values())):
+        raise ValueError("a prior_std of the card is not between 0.5 and 2")
+    return replace(model, card=card, prior_std=prior_std, prior_stds=fitted)

@@ -17,6 +17,7 @@ from domains.common.training_report import in_processes
 from domains.common.training_settings import parse_settings
 from domains.series.corpus import Source, real_sources
 from domains.series.judge import Case, calibrate, judge, make_cases, sample_sheet
+from domains.series.kept_aside import LEFT_OUT, data_folder, kept_aside
 from domains.series.model import SeriesModel, new_model
 from domains.series.posterior import series_model
 from domains.series.stream import TrainingStream
@@ -28,9 +29,6 @@ from domains.series.training import (
     model_config,
 )
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "timeseries"
-# Data without a stated licence is not trained on.
-LEFT_OUT = ("exchange",)
 NOISE_STRIDE = 1_000_003
 
 
@@ -103,12 +101,7 @@ def train(
 
 def _from_scratch(data: Path | None, given: dict[str, str], resume: bool, device: str, out: Path) -> Job:
     settings = parse_settings(given, DEFAULTS)
-    folder = data or DATA
-    if not folder.is_dir():
-        raise BadInput(
-            "data", "the training data is not there; name its folder, or a table of yours to fine-tune on"
-        )
-    folder = folder / "timeseries" if (folder / "timeseries").is_dir() else folder
+    folder = data_folder(data)
     sources = [s for s in real_sources(folder) if s.group not in LEFT_OUT]
     stream = TrainingStream(
         seed=settings["seed"],
@@ -118,22 +111,12 @@ def _from_scratch(data: Path | None, given: dict[str, str], resume: bool, device
         sources=sources,
         real_share=settings["real_share"],
     )
-    aside = [
-        s for s in real_sources(folder, "validation") if s.group not in LEFT_OUT and len(s.values) >= 200
-    ]
-    rng = np.random.default_rng(1)
-    tables = []
-    for source in [aside[i] for i in rng.permutation(len(aside))[:10]]:
-        first = int(rng.integers(0, max(1, len(source.values) - settings["context"] + 1)))
-        piece = source.values[first : first + settings["context"], :8]
-        tables.append((source.name, piece[:, np.isfinite(piece).sum(axis=0) > 20]))
     card = {
         "data": _provenance(sources),
         "real_share": settings["real_share"],
         "limits": "Evenly spaced rows; seasons of up to 384 rows; no calendar, so holidays are unknown to it.",
     }
-    cases = make_cases([t for t in tables if t[1].shape[1]])
-    return Job(stream, cases, settings, None, card, resume, device, out)
+    return Job(stream, kept_aside(folder, settings["context"]), settings, None, card, resume, device, out)
 
 
 def _fine_tuning(data: Path, given: dict[str, str], resume: bool, device: str, out: Path) -> Job:
