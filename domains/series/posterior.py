@@ -84,11 +84,25 @@ def denoise(
     """
     device = str(next(model.network.parameters()).device)
     samples = len(prior)
-    size = max(1, TOKENS_AT_ONCE // (memory.shape[1] * memory.shape[2]))
+    if (
+        samples == 1
+    ):  # a product with one row has kernels of its own, which round otherwise than those of a batch
+        two = prior.expand(2, *prior.shape[1:]), noise.take([0, 0])
+
+        def first(step: int, _: range, state: Tensor) -> None:
+            report(step, range(1), state[:1])
+
+        states, evaluations = denoise(model, memory, where, *two, sampling, first, keep, kept)
+        return Denoised(states[:1], evaluations)
+    size = max(2, TOKENS_AT_ONCE // (memory.shape[1] * memory.shape[2]))
     kept = kept or {"pieces": [], "most": 0, "low": 0, "step": None}
     pieces, most = list(kept["pieces"]), kept["most"]
-    for low in range(kept["low"], samples, size):
-        index = range(low, min(samples, low + size))
+    high = kept["low"]
+    while high < samples:
+        low, high = high, high + size
+        if high >= samples - 1:  # none is walked alone
+            high = samples
+        index = range(low, high)
 
         def mine(v: Tensor, index: range = index) -> Tensor:
             chosen = v[index.start : index.stop] if len(v) == samples else v.expand(len(index), *v.shape[1:])
@@ -97,7 +111,7 @@ def denoise(
         many = mine(where)
         bound = model.denoiser(many).given({"memory": mine(memory), "where": many})
         solver, times = walk_of(sampling, bound.process, model.card)
-        x = mine(prior) * many * bound.process.schedule(times[0])[1] * model.prior_std
+        x = mine(prior) * many * bound.process.schedule(times[0])[1] * model.spread(sampling)
         f, resume = Counted(bound), None
         if low == kept["low"] and kept["step"] is not None:
             f.counter[0], resume = kept["nfe"], step_from(kept["step"], device)
