@@ -16,6 +16,7 @@ NETWORKS = {
     "autoencoder": ("core.networks.autoencoder", "Autoencoder"),
     "text-encoder": ("core.networks.text_encoder", "TextEncoder"),
     "captioned": ("core.networks.captioned", "Captioned"),
+    "pair-transformer": ("core.networks.pair_transformer", "PairTransformer"),
 }
 
 
