@@ -33,7 +33,7 @@ class Conditioning(nn.Module):
         self, width: int, classes: int = 0, vector: int = 0, context: int = 0, stacked: int = 0
     ) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes, self.clock_width = classes, width
         sizes = {"label": classes, "vector": vector, "context": context, "stacked": stacked}
         self.unknown = {name for name, size in sizes.items() if size == 0}
         self.clock = ClockEmbedding(width)

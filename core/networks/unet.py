@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +133,22 @@ class Level(nn.Module):
         return y if self.attention is None else self.attention(y, context, keys)
 
 
+class Beside(Protocol):
+    """What runs beside a U-Net and takes part in it: control branches and adapters (`core.adapters.control`)."""
+
+    def down(self, place: int, y: Tensor) -> Tensor:
+        """The state `[batch, channels, ...]` after block `place` on the way down, as it goes on and is kept."""
+        ...
+
+    def middle(self, y: Tensor) -> Tensor:
+        """The state `[batch, channels, ...]` after the middle."""
+        ...
+
+    def skip(self, place: int, y: Tensor) -> Tensor:
+        """What was kept of block `place` `[batch, channels, ...]`, as the way up reads it."""
+        ...
+
+
 class UNet(nn.Module):
     """Down, through the middle, and up again with what was seen on the way (Ronneberger et al. 2015; Ho et al. 2020).
 
@@ -222,13 +238,37 @@ class UNet(nn.Module):
         if self.memory_format is not None:
             self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor, clock: Tensor, cond: Mapping[str, Tensor] | None) -> Tensor:
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """(level, channels) of each residual block on the way down, whose output the way up reads."""
+        return [
+            (depth, level.block.second.out_channels)
+            for depth, stage in enumerate(self.down)
+            for level in stage  # type: ignore[attr-defined]  # a list of blocks
+        ]
+
+    def told(self, clock: Tensor, cond: Mapping[str, Tensor] | None) -> Tensor:
+        """What every residual block is told of clock and condition, `[batch, width]`."""
+        return silu(self.conditioning(clock, cond))
+
+    def entered(self, x: Tensor, cond: Mapping[str, Tensor] | None) -> Tensor:
+        """The folded state with what is stacked on it after the first convolution, `[batch, width, ...]`."""
+        y = fold(stacked(x, cond, self.stacked_channels), self.patch)
+        if self.memory_format is not None:
+            y = y.contiguous(memory_format=self.memory_format)
+        out: Tensor = self.enter(y)
+        return out
+
+    def forward(
+        self, x: Tensor, clock: Tensor, cond: Mapping[str, Tensor] | None, beside: Beside | None = None
+    ) -> Tensor:
         """`[batch, channels, ...]` -> the same; every side must be a multiple of patch 2^(levels - 1).
 
         Args:
             x: Scaled state.
             clock: log(alpha / sigma), `[batch]`.
             cond: See `core.networks.conditions`.
+            beside: What takes part, if anything does.
 
         Raises:
             ValueError: If a side of the grid is not such a multiple.
@@ -237,28 +277,28 @@ class UNet(nn.Module):
             raise ValueError(
                 f"every side of the grid must be a multiple of {self.factor}, not {tuple(x.shape[2:])}"
             )
-        embedding = silu(self.conditioning(clock, cond))
+        embedding = self.told(clock, cond)
         context, keys = (cond or {}).get("context"), (cond or {}).get("context_keys")
-        y = fold(stacked(x, cond, self.stacked_channels), self.patch)
-        if self.memory_format is not None:
-            y = y.contiguous(memory_format=self.memory_format)
 
         def run(block: nn.Module, y: Tensor) -> Tensor:
             return saving_memory(self.save_memory, block, y, embedding, context, keys)
 
-        y = self.enter(y)
-        seen = []
+        y = self.entered(x, cond)
+        seen: list[Tensor] = []
         for depth, stage in enumerate(self.down):
             for block in stage:  # type: ignore[attr-defined]  # a list of blocks
                 y = run(block, y)
+                y = y if beside is None else beside.down(len(seen), y)
                 seen.append(y)
             if depth < len(self.shrink):
                 y = self.shrink[depth](y)
         for block in self.middle:
             y = run(block, y)
+        y = y if beside is None else beside.middle(y)
         for depth, stage in enumerate(self.up):
             for block in stage:  # type: ignore[attr-defined]
-                y = run(block, torch.cat([y, seen.pop()], 1))
+                kept = seen.pop()
+                y = run(block, torch.cat([y, kept if beside is None else beside.skip(len(seen), kept)], 1))
             if depth < len(self.grow):
                 y = self.grow[depth](y)
         out: Tensor = self.leave(silu(self.last_norm(y)))

@@ -1,0 +1,1 @@
+"""Adapters: what is added to a trained network, which itself stays as it is."""
