@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.checkpoint import BadModel
 from core.noise import Noise
 from core.sampling import Counted, NotFinite, Step, sample
 from domains.common.errors import BadInput
-from domains.common.models import find_model
+from domains.common.loaded_models import LoadedModels
 from domains.common.resuming import Forgetful, Keeps, step_from, step_kept
 from domains.common.sampling import noise_of, refuse_guidance, walk_of
 from domains.common.task import Sampling
@@ -32,22 +30,8 @@ TOKENS_AT_ONCE = 4_000
 WINDOWS_READ_AT_ONCE = 8
 
 
-@lru_cache(maxsize=4)
-def _load(folder: Path, stamp: int, device: str) -> SeriesModel:
-    return load_series_model(folder, device)
-
-
-def series_model(name: str | None, device: str = "cpu") -> SeriesModel:
-    """A built-in model by name (default `series-base`), or one in a folder that `train` made.
-
-    Raises:
-        BadInput: If there is none or it is damaged.
-    """
-    found = find_model(name or "series-base")
-    try:
-        return _load(found.folder, found.weights.stat().st_mtime_ns, device)
-    except (BadModel, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise BadInput("model", f"{found.name} cannot be used: {error}") from None
+# A built-in model by name (default `series-base`), or one in a folder that `train` made.
+series_model = LoadedModels(load_series_model, "series-base")
 
 
 class Denoised(NamedTuple):
