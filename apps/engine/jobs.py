@@ -167,13 +167,6 @@ class Engine:
         running = len(self._store.in_state(JobState.RUNNING))
         return running + ahead(job, waiting, self._clocks())
 
-    def wait_for_change(self, job_id: str, revision: int, timeout: float | None = None) -> Job | None:
-        """Waits until a job's revision is another than `revision` (or `timeout` seconds); the job as it is then."""
-        self._store.wait_until(
-            lambda: (job := self._store.get(job_id)) is None or job.revision != revision, timeout
-        )
-        return self._store.get(job_id)
-
     def wait(self, job_id: str, timeout: float | None = None) -> Job | None:
         """Waits until a job has ended (or `timeout` seconds); the job as it is then."""
         self._store.wait_until(lambda: (job := self._store.get(job_id)) is None or job.state.final, timeout)

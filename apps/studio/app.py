@@ -15,6 +15,7 @@ from apps.engine.jobs import Engine
 from apps.engine.settings import Settings, load_settings
 from apps.studio import theme
 from apps.studio.api import add_endpoint
+from apps.studio.ask import QUIET, Updates
 from apps.studio.bridge import Bridge
 from apps.studio.estimate import Costs
 from apps.studio.home import Home, domain_title
@@ -24,7 +25,7 @@ from apps.studio.pages.queue import QueuePage
 from apps.studio.pages.routes import page_routes
 from apps.studio.pages.settings import SettingsPage
 from apps.studio.pages.sweep import SweepPage
-from apps.studio.panel import QUIET, Panel, Updates
+from apps.studio.panel import Panel
 from apps.studio.uploads import private_upload_folder
 from apps.studio.viewers.routes import viewer_routes
 from apps.web.application import application
@@ -137,12 +138,12 @@ class Studio:
             opened = button.click(
                 self._opener(panel, label),
                 None,
-                [self.tabs, self.task_tabs[panel.task.domain], *panel.filled],
+                [self.tabs, self.task_tabs[panel.task.domain], *panel.ask.filled],
                 **QUIET,
             )
             opened.success(
                 panel.submit_new,
-                [panel.job, *panel.inputs],
+                [panel.job, *panel.ask.inputs],
                 panel.asked,
                 concurrency_limit=None,
                 preprocess=False,
@@ -150,7 +151,7 @@ class Studio:
             )
 
     def _opener(self, panel: Panel, label: str) -> Callable[[gr.Request], Updates]:
-        fill = panel.filler(label)
+        fill = panel.ask.filler(label)
 
         def opened(request: gr.Request) -> Updates:
             tabs = {

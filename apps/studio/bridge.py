@@ -19,7 +19,8 @@ from apps.engine.job import INPUTS
 from apps.engine.jobs import Engine
 from apps.engine.restore import restore
 from apps.studio import answer
-from apps.studio.panel import QUIET, Panel, Updates
+from apps.studio.ask import QUIET, Updates
+from apps.studio.panel import Panel
 from apps.web.calls import is_own_file, owner_folder
 from apps.web.owners import owner_of
 from domains.common.errors import BadInput
@@ -120,7 +121,7 @@ class Bridge:
             next((item for item in finished.artifacts if item.name == artifact), None) if finished else None
         )
         panel = self._panel(task)
-        takes = [known.name for known in panel.fields if known.kind in ("file", "files")]
+        takes = [known.name for known in panel.ask.fields if known.kind in ("file", "files")]
         if item is None or field not in takes:
             raise BadInput("", "there is no such result any more")
         return {self.notice: "", **self._show(panel), **panel.given(field, item.path, item.name, owner)}

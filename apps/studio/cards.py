@@ -8,6 +8,7 @@ from typing import Any
 
 from apps.studio.answer import field_words, number
 from domains.common.errors import BadInput
+from domains.common.files import human_size
 from domains.common.models import find_model
 from domains.common.task import Task
 
@@ -25,7 +26,7 @@ def model_chip(task: Task) -> str:
         return _chip(
             f"<b>{escape(task.model)}</b> not installed", "<p>Its folder under assets/models is missing.</p>"
         )
-    size = f"{model.weights.stat().st_size / 1e6:.1f} MB" if model.weights.is_file() else "weights missing"
+    size = human_size(model.weights.stat().st_size) if model.weights.is_file() else "weights missing"
     return _chip(f"<b>{escape(model.name)}</b> built-in · {size}", _card(model.card))
 
 

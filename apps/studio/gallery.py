@@ -23,7 +23,7 @@ from apps.engine.environment import missing_libraries
 from apps.engine.run import run_task
 from apps.engine.validation import make_request
 from apps.studio import film
-from apps.studio.estimate import work
+from apps.studio.estimate import Size
 from domains.common.errors import BadInput
 from domains.common.task import Task
 from domains.registry import all_tasks
@@ -42,7 +42,7 @@ class StoredExample:
         metrics: As the task gave them.
         notes: As the task gave them.
         seconds: How long it took where it was made, on a machine with nothing else to do.
-        work: Its size, as `estimate.work` counts.
+        size: How large its request is.
         model_sha256: Weights it was made with; None where the task uses no model.
     """
 
@@ -51,7 +51,7 @@ class StoredExample:
     metrics: dict[str, Any]
     notes: list[str]
     seconds: float
-    work: float
+    size: Size
     model_sha256: str | None = None
 
 
@@ -60,7 +60,8 @@ def stored_example(task: Task) -> StoredExample | None:
     path = STORE / f"{task.name}.json"
     if not path.is_file():
         return None
-    return StoredExample(**json.loads(path.read_text("utf-8")))
+    stored = json.loads(path.read_text("utf-8"))
+    return StoredExample(**{**stored, "size": Size(**stored["size"])})
 
 
 def make_example(task: Task) -> StoredExample:
@@ -89,7 +90,7 @@ def make_example(task: Task) -> StoredExample:
         metrics=finished.as_json()["metrics"],
         notes=finished.notes,
         seconds=round(min(finished.seconds, processor), 2),  # a busy machine stretches the former
-        work=work(request),
+        size=Size.of(request),
         model_sha256=finished.recipe.model.sha256 if finished.recipe.model else None,
     )
 

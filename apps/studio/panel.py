@@ -9,43 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from apps.engine.environment import missing_libraries
 from apps.engine.jobs import Engine, Job, JobState
 from apps.engine.restore import Restored
-from apps.engine.validation import printable, served_request
+from apps.engine.validation import printable
 from apps.studio import answer, gallery
+from apps.studio.ask import QUIET, Ask, Updates
 from apps.studio.cards import model_chip
 from apps.studio.estimate import Costs
 from apps.studio.figures import PLAYER, plot_data
-from apps.studio.forms import (
-    FormField,
-    component,
-    field_help,
-    fill_form,
-    form_fields,
-    open_groups,
-    read_form,
-    with_files,
-)
-from apps.studio.uploads import into_cache, received
+from apps.studio.uploads import received
 from apps.web.owners import LOCAL, owner_of
-from domains.common.errors import BadInput, MissingLibrary
+from domains.common.errors import BadInput
 from domains.common.files import human_size
-from domains.common.task import Request, Task
+from domains.common.task import Task
 
 _LOOK = 0.25  # seconds between looks at a job
 _PREVIEW = 1.5  # seconds between previews at least: a page must have time for anything else
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # Tells the page's script which job is shown, so that the address names it and a refresh finds it again.
 _ADDRESS = "watch('value', () => langevin.job(element)); langevin.job(element);"
-Updates = dict[gr.blocks.Block, Any]
 
 
 class Panel:
@@ -59,148 +47,58 @@ class Panel:
 
     def __init__(self, task: Task, engine: Engine, costs: Costs) -> None:
         self.task, self.engine, self.costs = task, engine, costs
-        self.slug = task.name.replace(".", "_")
-        self.action = task.action or task.title
-        self.fields = form_fields(task.request)
-        self.inputs: list[Any] = []
-        self.faults: dict[str, gr.HTML] = {}
-        self.groups: dict[str, gr.Accordion] = {}
-        self.examples: dict[str, gr.Button] = {}
+        slug = task.name.replace(".", "_")
         self.others: Sequence[Task] = ()  # tasks to which a result may be handed on
         self._watched: dict[str, str] = {}  # session of a page -> the job that it shows here
         stored = gallery.stored_example(task)
         if stored is not None:
-            costs.suppose(task.name, stored.seconds, stored.work)
+            costs.suppose(task.name, stored.seconds, stored.size)
         self.job = gr.State(None)  # id of the job that the panel shows
         gr.HTML(
             f'<div class="task-head"><p>{escape(task.summary)}</p>{model_chip(task)}</div>',
-            elem_id=f"{self.slug}_head",
+            elem_id=f"{slug}_head",
         )
-        with gr.Row(elem_id=f"{self.slug}_panel", elem_classes=["task-body"], equal_height=False):
+        with gr.Row(elem_id=f"{slug}_panel", elem_classes=["task-body"], equal_height=False):
             with gr.Column(elem_classes=["ask"], scale=1, min_width=0):
-                self._build_ask()
+                self.ask = Ask(task, costs)
             with gr.Column(elem_classes=["answer"], scale=2, min_width=0):
-                self.status = gr.HTML(elem_id=f"{self.slug}_status", js_on_load=_ADDRESS)
+                self.status = gr.HTML(elem_id=f"{slug}_status", js_on_load=_ADDRESS)
                 self.plot = gr.Plot(
-                    show_label=False, container=False, elem_id=f"{self.slug}_plot", elem_classes=["viewer"]
+                    show_label=False, container=False, elem_id=f"{slug}_plot", elem_classes=["viewer"]
                 )
-                gr.HTML(PLAYER, elem_id=f"{self.slug}_player", js_on_load="langevin.player(element)")
-                self.details = gr.HTML(elem_id=f"{self.slug}_details")
+                gr.HTML(PLAYER, elem_id=f"{slug}_player", js_on_load="langevin.player(element)")
+                self.details = gr.HTML(elem_id=f"{slug}_details")
         self._wire()
-
-    # -- the ask ----------------------------------------------------------------------------------------------------
-
-    def _build_ask(self) -> None:
-        if self.task.examples:
-            with gr.Row(elem_classes=["examples"]):
-                gr.HTML("<span>Try</span>", min_width=0)
-                for label in self.task.examples:
-                    self.examples[label] = gr.Button(label, size="sm", min_width=0)
-        for field in self.fields:
-            if not field.group:
-                self._build_field(field)
-        unfolded = open_groups(self.task.request)
-        for group in dict.fromkeys(field.group for field in self.fields if field.group):
-            with gr.Accordion(
-                answer.field_words(group), open=group in unfolded, elem_classes=["fold"]
-            ) as self.groups[group]:
-                for field in self.fields:
-                    if field.group == group:
-                        self._build_field(field)
-        missing = missing_libraries(self.task)
-        self.run = gr.Button(
-            self.action,
-            variant="primary",
-            elem_id=f"{self.slug}_run",
-            elem_classes=["go"],
-            interactive=not missing,
-        )
-        self.cancel = gr.Button(
-            "Cancel", variant="stop", visible=False, elem_id=f"{self.slug}_cancel", elem_classes=["go"]
-        )
-        absent = f"Needs {', '.join(missing)}; install with: pip install 'langevin[{self.task.extra}]'"
-        self.fault = gr.HTML(
-            answer.fault(absent) if missing else "", visible=bool(missing), elem_classes=["field-fault"]
-        )
-
-    def _build_field(self, field: FormField) -> None:
-        with gr.Column(elem_classes=["field"], min_width=0):
-            if field.kind in ("file", "files"):
-                gr.HTML(field_help(field))
-            self.inputs.append(component(field, elem_id=f"{self.slug}_{field.name.replace('.', '_')}"))
-            self.faults[field.name] = gr.HTML(visible=False, elem_classes=["field-fault"])
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
     def _wire(self) -> None:
         # `preprocess=False`: the components' own checks would end in messages that belong to no field.
-        self.run.click(
-            self.submit, self.inputs, self.asked, concurrency_limit=None, preprocess=False, **QUIET
+        self.ask.run.click(
+            self.submit, self.ask.inputs, self.asked, concurrency_limit=None, preprocess=False, **QUIET
         )
         self.job.change(self.watch, self.job, self.shown, concurrency_limit=None, **QUIET)
-        self.cancel.click(self.stop, self.job, [self.status, self.cancel], queue=False, **QUIET)
-        changes = [item.change for item in self.inputs]
-        gr.on(
-            changes,
-            self.label,
-            self.inputs,
-            self.run,
-            queue=False,
-            trigger_mode="always_last",
-            preprocess=False,
-            **QUIET,
-        )
-        for label, button in self.examples.items():
-            button.click(self.filler(label), None, self.filled, **QUIET)
-
-    @property
-    def filled(self) -> list[gr.blocks.Block]:
-        """What filling the form may change."""
-        return [*self.inputs, *self._fault_slots]
+        self.ask.cancel.click(self.stop, self.job, [self.status, self.ask.cancel], queue=False, **QUIET)
 
     @property
     def opened(self) -> list[gr.blocks.Block]:
         """What `arrive` may change."""
-        return [self.job, self.status, self.plot, self.details, *self.filled]
+        return [self.job, self.status, self.plot, self.details, *self.ask.filled]
 
     @property
     def replaced(self) -> list[gr.blocks.Block]:
         """What `open`, `restored` and `given` may change."""
-        return [*self.opened, self.run, self.cancel]
+        return [*self.opened, self.ask.run, self.ask.cancel]
 
     @property
     def asked(self) -> list[gr.blocks.Block]:
         """What `submit` may change."""
-        return [self.job, self.run, self.cancel, self.status, *self._fault_slots]
+        return [self.job, self.ask.run, self.ask.cancel, self.status, *self.ask.slots]
 
     @property
     def shown(self) -> list[gr.blocks.Block]:
         """What `watch` may change."""
-        return [self.status, self.plot, self.details, self.run, self.cancel, *self._fault_slots]
-
-    @property
-    def _fault_slots(self) -> list[gr.blocks.Block]:
-        return [*self.faults.values(), *self.groups.values(), self.fault]
-
-    # -- filling the form ---------------------------------------------------------------------------------------------
-
-    def filler(self, label: str) -> Callable[[gr.Request], Updates]:
-        """A function that fills the form with the example called `label`."""
-
-        def fill(request: gr.Request) -> Updates:
-            try:
-                return self.fill(dict(self.task.examples[label]()), owner_of(request))
-            except (BadInput, MissingLibrary) as error:
-                return self._show_fault(error if isinstance(error, BadInput) else BadInput("", str(error)))
-
-        return fill
-
-    def fill(self, request: dict[str, Any], owner: str = LOCAL) -> Updates:
-        """Puts a request into the form; its files are copied to where the page of `owner` may read them."""
-        values = with_files(
-            self.fields, fill_form(self.fields, request), lambda path: into_cache(path, owner)
-        )
-        return {**dict(zip(self.inputs, values, strict=True)), **self._no_faults()}
+        return [self.status, self.plot, self.details, self.ask.run, self.ask.cancel, *self.ask.slots]
 
     def arrive(self, job_id: str | None, request: gr.Request) -> Updates:
         """What the panel shows when it opens: its own job, else the one that the address names, else an example."""
@@ -213,7 +111,7 @@ class Panel:
         owner = owner_of(request)
         job = self.engine.get(named, owner)
         if job is not None and job.task_name == self.task.name:
-            return {self.job: job.id, **self.fill(dict(job.fields), owner)}
+            return {self.job: job.id, **self.ask.fill(dict(job.fields), owner)}
         stored = gallery.stored_example(self.task)
         if stored is None:
             return {self.status: answer.gone() if named else answer.nothing_yet(self.task)}
@@ -225,26 +123,22 @@ class Panel:
 
     def open(self, job: Job) -> Updates:
         """Shows a job, with its request in the form."""
-        return {self.job: job.id, **self.fill(dict(job.fields), job.owner)}
+        return {self.job: job.id, **self.ask.fill(dict(job.fields), job.owner)}
 
     def restored(self, found: Restored, name: str, owner: str = LOCAL) -> Updates:
         """Fills the form as an artifact called `name` tells, and says what has to be given again."""
-        updates = {**self.fill(found.fields, owner), **self._without_answer()}
+        updates = {**self.ask.fill(found.fields, owner), **self._without_answer()}
         for field, wanted in found.missing.items():
             words = f"Choose {printable(wanted.name)} again ({human_size(wanted.bytes)})"
-            updates[self._slot(field)] = gr.update(value=answer.fault(words), visible=True)
+            updates[self.ask.slot(field)] = gr.update(value=answer.fault(words), visible=True)
         return updates | {self.status: answer.restored(name, found.notes)}
 
     def given(self, field: str, path: Path, name: str, owner: str = LOCAL) -> Updates:
         """Puts a result of another task into a field that takes files; the other fields stay as they are."""
-        place = [item.name for item in self.fields].index(field)
-        copy = into_cache(path, owner)
-        value = [copy] if self.fields[place].kind == "files" else copy
         return {
-            self.inputs[place]: value,
-            self.faults[field]: gr.update(value="", visible=False),
+            **self.ask.give(field, path, owner),
             **self._without_answer(),
-            self.status: answer.received(name, self.action),
+            self.status: answer.received(name, self.ask.action),
         }
 
     def _without_answer(self) -> Updates:
@@ -252,19 +146,11 @@ class Panel:
             self.job: "",  # no job, and not the one that the address names either
             self.plot: None,
             self.details: "",
-            self.run: gr.update(visible=True, value=self.action),
-            self.cancel: gr.update(visible=False),
+            self.ask.run: gr.update(visible=True, value=self.ask.action),
+            self.ask.cancel: gr.update(visible=False),
         }
 
     # -- running ------------------------------------------------------------------------------------------------------
-
-    def request(self, values: Sequence[Any]) -> Request:
-        """The validated request that the form holds.
-
-        Raises:
-            BadInput: Naming the field at fault.
-        """
-        return served_request(self.task, read_form(self.fields, values))
 
     def submit_new(self, job_id: str | None, request: gr.Request, *values: Any) -> Updates:
         """As `submit`, unless the panel's job has not ended: then that one stays."""
@@ -276,17 +162,21 @@ class Panel:
         """Makes a job of the form, or says at which field it cannot."""
         try:
             owner = owner_of(request)
-            job = self.engine.submit(self.task, self.request(received(self.fields, values, owner)), owner)
+            job = self.engine.submit(
+                self.task, self.ask.request(received(self.ask.fields, values, owner)), owner
+            )
         except BadInput as error:
-            return self._show_fault(error)
+            return self.ask.show_fault(error)
         except FileNotFoundError:
-            return self._show_fault(BadInput("", "the uploaded file has been cleared away; choose it again"))
+            return self.ask.show_fault(
+                BadInput("", "the uploaded file has been cleared away; choose it again")
+            )
         return {
             self.job: job.id,
-            self.run: gr.update(visible=False),
-            self.cancel: gr.update(visible=True, interactive=True),
+            self.ask.run: gr.update(visible=False),
+            self.ask.cancel: gr.update(visible=True, interactive=True),
             self.status: answer.status(job, self.engine.ahead(job)),
-            **self._no_faults(),
+            **self.ask.no_faults(),
         }
 
     def stop(self, job_id: str | None, request: gr.Request) -> Updates:
@@ -294,9 +184,9 @@ class Panel:
         owner = owner_of(request)
         job = self.engine.get(job_id or "", owner)
         if job is None or job.state.final:
-            return {self.cancel: gr.update(interactive=False)}
+            return {self.ask.cancel: gr.update(interactive=False)}
         stopping = self.engine.cancel(job.id, owner)
-        return {self.status: answer.status(stopping), self.cancel: gr.update(interactive=False)}
+        return {self.status: answer.status(stopping), self.ask.cancel: gr.update(interactive=False)}
 
     async def watch(self, job_id: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """Shows a job until it ends."""
@@ -320,8 +210,8 @@ class Panel:
             return
         line, previews, due = "", 0, 0.0
         updates: Updates = {
-            self.run: gr.update(visible=False),
-            self.cancel: gr.update(visible=True),
+            self.ask.run: gr.update(visible=False),
+            self.ask.cancel: gr.update(visible=True),
             self.details: "",
         }
         while not job.state.final:
@@ -342,10 +232,10 @@ class Panel:
 
     def _at_rest(self) -> Updates:
         return {
-            self.run: gr.update(visible=True),
-            self.cancel: gr.update(visible=False),
+            self.ask.run: gr.update(visible=True),
+            self.ask.cancel: gr.update(visible=False),
             self.details: "",
-            **self._no_faults(),
+            **self.ask.no_faults(),
         }
 
     def _ended(self, job: Job) -> Updates:
@@ -353,48 +243,11 @@ class Panel:
         if job.state is JobState.DONE and job.result is not None:
             self.costs.record(job)
             plot = next((item.path for item in job.result.artifacts if item.kind == "plot"), None)
-            updates[self.run] = gr.update(visible=True, value=self._words(job.request))
+            updates[self.ask.run] = gr.update(visible=True, value=self.ask.words(job.request))
             updates[self.details] = answer.details(job, job.result, self.task, self.others)
             updates[self.plot] = plot_data(plot) if plot is not None else None
         else:  # as far as it came
             updates[self.plot] = plot_data(job.preview) if job.preview is not None else None
             if job.error is not None and job.error.field:
-                updates |= self._show_fault(BadInput(job.error.field, job.error.message))
+                updates |= self.ask.show_fault(BadInput(job.error.field, job.error.message))
         return updates
-
-    def label(self, request: gr.Request, *values: Any) -> Any:
-        """The button's words for the form as it stands: what it does, and about how long that takes."""
-        try:
-            asked = self.request(received(self.fields, values, owner_of(request)))
-            return gr.update(value=self._words(asked))
-        except BadInput:
-            return gr.update(value=self.action)
-
-    def _words(self, request: Request) -> str:
-        cost = self.costs.estimate(self.task.name, request)
-        return self.action if cost is None else f"{self.action} · about {answer.seconds(max(cost, 1.0))}"
-
-    # -- faults -----------------------------------------------------------------------------------------------------
-
-    def _show_fault(self, error: BadInput) -> Updates:
-        updates = self._no_faults()
-        place = self._place(error.field)
-        updates[self._slot(error.field)] = gr.update(
-            value=answer.fault(answer.sentence(error.field, error.message)), visible=True
-        )
-        if place is not None and place.group:
-            updates[self.groups[place.group]] = gr.update(open=True)
-        return updates
-
-    def _place(self, field: str) -> FormField | None:
-        """The field that is meant: by its whole name, or by its last part; a file of several by its field."""
-        names = (field, field.rpartition(".")[0] if field.rpartition(".")[2].isdigit() else field)
-        return next((f for f in self.fields if {f.name, f.name.rsplit(".", 1)[-1]} & {*names}), None)
-
-    def _slot(self, field: str) -> gr.HTML:
-        """Where a fault of a field is shown."""
-        place = self._place(field)
-        return self.fault if place is None else self.faults[place.name]
-
-    def _no_faults(self) -> Updates:
-        return {slot: gr.update(value="", visible=False) for slot in (*self.faults.values(), self.fault)}

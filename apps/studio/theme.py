@@ -87,6 +87,7 @@ def theme() -> gr.themes.Base:
         "input_border_color": "var(--edge)",
         "input_border_color_focus": "var(--accent)",
         "input_border_width": "1px",
+        "input_radius": "6px",
         "input_shadow": "none",
         "input_shadow_focus": "0 0 0 3px var(--accent-soft)",
         "input_placeholder_color": "var(--quiet)",

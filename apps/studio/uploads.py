@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -20,8 +18,6 @@ from apps.web.calls import is_own_file, owner_folder
 from apps.web.owners import LOCAL
 from domains.common.errors import BadInput
 
-KEPT_INPUTS = 128
-
 
 def private_upload_folder() -> Path:
     """Makes gradio keep uploads in a folder of this process that nobody else on the machine may read."""
@@ -34,26 +30,6 @@ def private_upload_folder() -> Path:
 def into_cache(path: str | Path, owner: str = LOCAL) -> str:
     """Copies a file of ours to where the page of `owner` may read it; returns the copy."""
     return save_file_to_cache(path, cache_dir=str(owner_folder(Path(get_upload_folder()), owner)))
-
-
-def keep(path: str | Path) -> Path:
-    """A copy of an input for a job: gradio touches and clears away its own copies as it sees fit.
-
-    The newest `KEPT_INPUTS` are kept, far more than jobs that may wait, so that an ended job can be shown again.
-    """
-    source = Path(path)
-    folder = Path(get_upload_folder()) / "inputs"
-    with source.open("rb") as file:
-        place = folder / hashlib.file_digest(file, "sha256").hexdigest()
-    target = place / source.name
-    if not target.exists():
-        place.mkdir(parents=True, exist_ok=True)
-        partial = place / f".{secrets.token_hex(8)}"
-        shutil.copyfile(source, partial)
-        os.replace(partial, target)
-        for old in sorted(folder.iterdir(), key=lambda item: item.stat().st_mtime)[:-KEPT_INPUTS]:
-            shutil.rmtree(old, ignore_errors=True)
-    return target
 
 
 def received(fields: Sequence[FormField], values: Sequence[Any], owner: str = LOCAL) -> list[Any]:

@@ -9,7 +9,10 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
+from apps.engine.validation import printable
+from apps.web.answers import refusal
 from apps.web.calls import NotAllowed
 from domains.common.errors import BadInput, MissingLibrary
 
@@ -31,6 +34,27 @@ def fault(status: int, field: str, message: str) -> Response:
     return JSONResponse({"field": field, "message": " ".join(message.split())}, status, headers=headers)
 
 
+def first_fault(error: RequestValidationError) -> tuple[str, str]:
+    """The field at fault and what is wrong with it.  FastAPI's own answer would repeat what was sent, which JSON cannot
+    always hold (NaN, lone surrogates)."""
+    first = error.errors()[0]
+    named = [part for part in first["loc"] if isinstance(part, str)]
+    return printable(named[-1] if named else "request"), f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+async def malformed(_: Request, error: Exception) -> Response:
+    """The answer to what is no request of a route, for those that answer in `refusal`s."""
+    assert isinstance(error, RequestValidationError)
+    field, words = first_fault(error)
+    return refusal(400, f"{field}: {words}")
+
+
+async def refused(_: Request, error: Exception) -> Response:
+    """The answer where a framework raises a status and words of its own."""
+    assert isinstance(error, HTTPException)
+    return refusal(error.status_code, str(error.detail), **(error.headers or {}))
+
+
 class OneLine(APIRoute):
     """A route whose errors are one line each."""
 
@@ -49,7 +73,6 @@ class OneLine(APIRoute):
             except NotAllowed as error:
                 return fault(error.status, "request", str(error))
             except RequestValidationError as error:
-                first = error.errors()[0]
-                return fault(400, str(first["loc"][-1])[:60], f"{first['msg'][:1].lower()}{first['msg'][1:]}")
+                return fault(400, *first_fault(error))
 
         return handler

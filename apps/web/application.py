@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
 from apps.engine.jobs import Engine
 from apps.engine.settings import Settings
+from apps.web.api_faults import malformed, refused
 from apps.web.bodies import BodyLimits, BoundedBodies
 from apps.web.calls import OwnCalls, Takes
 from apps.web.door import Cookies, Door
@@ -104,6 +107,8 @@ def base_application(
             yield
 
     inner = FastAPI(title="Langevin", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    inner.add_exception_handler(RequestValidationError, malformed)
+    inner.add_exception_handler(HTTPException, refused)
     # Gradio leaves other origins to its parent where the parent says what holds for them.
     inner.add_middleware(
         CORSMiddleware,

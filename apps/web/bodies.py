@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -80,6 +81,7 @@ class BoundedBodies:
 
         try:
             _check_declared(headers, most)
+            _check_charset(headers)
             await self.app(scope, body, answer)
         except Exception as error:
             fault = error if isinstance(error, _Refused) else body.fault
@@ -151,3 +153,13 @@ def _check_declared(headers: Headers, most: int) -> None:
         raise _Refused(400, "Content-Length must be a whole number")
     if int(declared) > most:
         raise _Refused(413, f"at most {human_size(most)} are taken in one request")
+
+
+def _check_charset(headers: Headers) -> None:
+    """Forms are UTF-8.  Their parser would take any codec of Python's, some of which fail or make what is no text."""
+    kind, options = parse_options_header(headers.get("content-type"))
+    if kind == b"multipart/form-data" and options.get(b"charset", b"utf-8").lower() not in (
+        b"utf-8",
+        b"utf8",
+    ):
+        raise _Refused(415, "a form must be in UTF-8")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -24,6 +25,8 @@ from starlette.types import Receive, Scope, Send
 from apps.engine.environment import langevin_version, missing_libraries
 from apps.engine.jobs import Engine, Job, JobState
 from apps.engine.run import Finished
+from apps.web.answers import refusal
+from apps.web.bodies import replayed
 from apps.web.calls import owner_folder
 from apps.web.incoming import staging
 from apps.web.job_models import media_type
@@ -69,7 +72,11 @@ def tool_routes(engine: Engine, uploads: Path, limit: int) -> APIRouter:
         """An ASGI application, which Starlette takes for no function."""
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            await manager.handle_request(scope, receive, send)
+            body = await Request(scope, receive).body()
+            if scope["method"] == "POST" and not _is_message(body):
+                await refusal(400, "the body is no message of JSON-RPC 2.0")(scope, receive, send)
+                return
+            await manager.handle_request(scope, replayed(body, receive), send)
 
     router = APIRouter(lifespan=lifespan)
     for path in (PATH, f"{PATH}/"):
@@ -93,6 +100,17 @@ def tool(name: str, task: Task) -> Tool:
     return Tool(
         name=name, title=task.title, description=about, inputSchema=request_schema(task), annotations=hints
     )
+
+
+def _is_message(body: bytes) -> bool:
+    """Whether the library will make something of a body; what it says of others takes many lines."""
+    from mcp.types import JSONRPCMessage
+
+    try:
+        JSONRPCMessage.model_validate_json(body)
+    except ValidationError:
+        return False
+    return True
 
 
 def _server(engine: Engine, uploads: Path, limit: int) -> Server[Any, Any]:

@@ -54,11 +54,15 @@ _HUMAN = ("bytes", "KB", "MB", "GB", "TB")
 
 
 def human_size(size: int) -> str:
-    """A size for people: `human_size(1536)` is `1.5 KB`."""
+    """A size for people, to three digits.
+
+    >>> human_size(1536), human_size(1023 * 1024)
+    ('1.5 KB', '1023 KB')
+    """
     value = float(size)
     for unit in _HUMAN[:-1]:
         if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.3g} {unit}"
+            return f"{value:.0f} {unit}" if unit == "bytes" or value >= 999.5 else f"{value:.3g} {unit}"
         value /= 1024
     return f"{value:.3g} {_HUMAN[-1]}"
 

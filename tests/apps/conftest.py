@@ -1,4 +1,5 @@
-"""A small real task for the engine's and the command line's tests: a random walk, written as CSV and PNG."""
+"""A small real task for the tests of engine and command line, a random walk written as CSV and PNG; and an engine with
+workers of its own for those of the pages."""
 
 from __future__ import annotations
 
@@ -10,8 +11,12 @@ import pytest
 from PIL import Image
 from pydantic import Field
 
+from apps.engine.jobs import Engine
+from apps.web.owners import LOCAL
 from domains.common.errors import BadInput
 from domains.common.task import TASKS, Artifact, Request, Result, Run, TableFile, Task, task
+from tests.engine import demo_tasks
+from tests.engine.conftest import PATIENCE, settings
 
 Hook = Callable[[Run, int], None]
 
@@ -106,3 +111,41 @@ def tree(tmp_path: Path) -> Callable[[], dict[str, bytes]]:
         }
 
     return files
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One engine for all tests of a module, with a worker process that knows the demo tasks."""
+    made = Engine(tmp_path_factory.mktemp("engine") / "home", settings())
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def tasks() -> Iterator[list[Task]]:
+    """The demo tasks of the engine's tests, known in this process too."""
+    known = {"demo.walk": demo_tasks.WALK, "demo.nothing": demo_tasks.NOTHING}
+    TASKS.update(known)
+    yield list(known.values())
+    for name in known:
+        TASKS.pop(name, None)
+
+
+@pytest.fixture
+def no_jobs_left(engine: Engine) -> Iterator[None]:
+    """Ends and removes the jobs of a test."""
+    yield
+    for owner in (LOCAL, "eve"):
+        for job in engine.jobs(owner):
+            engine.cancel(job.id, owner)
+            assert engine.wait(job.id, PATIENCE)
+            engine.forget(job.id, owner)
+
+
+@pytest.fixture
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Gradio's folder for uploads, for the time of a test."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    return folder

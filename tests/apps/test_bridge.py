@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,32 +21,10 @@ from apps.web.calls import owner_folder
 from apps.web.owners import LOCAL
 from domains.common.task import TASKS, Task
 from tests.engine import demo_tasks
-from tests.engine.conftest import PATIENCE, settings
+from tests.engine.conftest import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("tasks", "uploads")
 HERE: Any = None  # a call from this process, which is the local owner's
-
-
-@pytest.fixture(autouse=True)
-def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "uploads"
-    folder.mkdir()
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
-    return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tasks() -> Iterator[list[Task]]:
-    TASKS.update({"demo.walk": demo_tasks.WALK, "demo.nothing": demo_tasks.NOTHING})
-    yield [demo_tasks.WALK, demo_tasks.NOTHING]
-    for name in ("demo.walk", "demo.nothing"):
-        TASKS.pop(name, None)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    made = Engine(tmp_path_factory.mktemp("engine") / "home", settings())
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -91,7 +69,9 @@ def done(engine: Engine, task: str = "demo.walk", **fields: Any) -> Job:
 
 def form(studio: Studio, task: str, updates: dict[Any, Any]) -> dict[str, Any]:
     panel = studio.panels[task]
-    return {field.name: updates.get(box) for field, box in zip(panel.fields, panel.inputs, strict=True)}
+    return {
+        field.name: updates.get(box) for field, box in zip(panel.ask.fields, panel.ask.inputs, strict=True)
+    }
 
 
 def test_a_dropped_picture_fills_its_tab_and_says_what_is_missing(
@@ -104,8 +84,8 @@ def test_a_dropped_picture_fills_its_tab_and_says_what_is_missing(
     filled = form(studio, "demo.walk", updates)
     assert (filled["length"], filled["sampling.seed"], filled["sampling.steps"]) == (33, 9, 2)
     assert filled["table"] is None
-    assert "Choose numbers.csv again" in updates[panel.faults["table"]]["value"]
-    assert updates[panel.faults["table"]]["visible"]
+    assert "Choose numbers.csv again" in updates[panel.ask.faults["table"]]["value"]
+    assert updates[panel.ask.faults["table"]]["visible"]
     assert "mine.png" in updates[panel.status] and 'data-state="restored"' in updates[panel.status]
     assert updates[panel.job] == ""
     # Opening the tab afterwards leaves all that as it is.
@@ -120,7 +100,7 @@ def test_an_input_that_the_person_has_with_a_job_or_uploaded_need_not_be_given_a
     updates = ask(studio, restore=upload(made / "walk.png"), name="walk.png")
     table = form(studio, "demo.walk", updates)["table"]
     assert Path(table).read_text("utf-8") == "1\n2\n3\n"
-    assert not updates[panel.faults["table"]]["visible"]
+    assert not updates[panel.ask.faults["table"]]["visible"]
     # An input of somebody else's job is nobody's but theirs.
     other = tmp_path / "other.csv"
     other.write_text("4\n5\n", "utf-8")

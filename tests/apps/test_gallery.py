@@ -22,33 +22,9 @@ from apps.studio.pages.stacked import stacked
 from apps.studio.pages.thumbnails import thumbnail
 from apps.web.owners import LOCAL, set_owner
 from domains.common.task import TASKS, Task
-from tests.engine import demo_tasks
-from tests.engine.conftest import PATIENCE, settings
+from tests.engine.conftest import PATIENCE
 
-
-@pytest.fixture(scope="module", autouse=True)
-def tasks() -> Iterator[list[Task]]:
-    TASKS.update({"demo.walk": demo_tasks.WALK, "demo.nothing": demo_tasks.NOTHING})
-    yield [demo_tasks.WALK, demo_tasks.NOTHING]
-    for name in ("demo.walk", "demo.nothing"):
-        TASKS.pop(name, None)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    made = Engine(tmp_path_factory.mktemp("engine") / "home", settings())
-    yield made
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left(engine: Engine) -> Iterator[None]:
-    yield
-    for owner in (LOCAL, "eve"):
-        for job in engine.jobs(owner):
-            engine.cancel(job.id, owner)
-            assert engine.wait(job.id, PATIENCE)
-            engine.forget(job.id, owner)
+pytestmark = pytest.mark.usefixtures("tasks", "no_jobs_left")
 
 
 @pytest.fixture

@@ -19,13 +19,14 @@ import pytest
 
 from apps.engine.jobs import Engine, Job, JobState
 from apps.engine.validation import make_request
-from apps.studio import answer, film, gallery, uploads
+from apps.studio import answer, film, gallery
 from apps.studio.api import endpoint
 from apps.studio.app import Studio
-from apps.studio.estimate import Costs, work
+from apps.studio.estimate import Size
 from apps.studio.figures import plot_data
 from apps.studio.forms import fill_form
 from apps.studio.panel import Panel
+from apps.studio.uploads import into_cache
 from apps.web.owners import LOCAL
 from apps.web.server import listen
 from domains.common.errors import BadInput
@@ -33,35 +34,10 @@ from domains.common.models import find_model
 from domains.common.task import TASKS, Task
 from domains.registry import all_tasks
 from tests.engine import demo_tasks
-from tests.engine.conftest import PATIENCE, settings
+from tests.engine.conftest import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("uploads", "no_jobs_left")
 HERE: Any = None  # a call from this process, which is the local owner's
-
-
-@pytest.fixture(autouse=True)
-def upload_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """gradio's folder for uploads, for the time of a test."""
-    folder = tmp_path / "uploads"
-    folder.mkdir()
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """One engine for all tests, with a worker process that knows the demo tasks."""
-    made = Engine(tmp_path_factory.mktemp("engine") / "home", settings())
-    yield made
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def _no_jobs_of_others(engine: Engine) -> Iterator[None]:
-    yield
-    for job in engine.jobs():
-        engine.cancel(job.id)
-        assert engine.wait(job.id, PATIENCE)
-        engine.forget(job.id)
 
 
 @pytest.fixture
@@ -80,7 +56,7 @@ def panel(walk_task: Task, engine: Engine) -> Panel:
 
 
 def values(panel: Panel, **request: Any) -> list[Any]:
-    return fill_form(panel.fields, request)
+    return fill_form(panel.ask.fields, request)
 
 
 def watch(panel: Panel, job_id: str | None) -> list[dict[Any, Any]]:
@@ -112,7 +88,7 @@ def test_a_task_declared_anywhere_gets_a_usable_tab(panel: Panel) -> None:
     last = watch(panel, job.id)[-1]
     assert 'data-state="done"' in last[panel.status] and "seed 5" in last[panel.status]
     assert "walk.csv" in last[panel.details] and "result.json" in last[panel.details]
-    assert last[panel.run]["visible"] and not last[panel.cancel]["visible"]
+    assert last[panel.ask.run]["visible"] and not last[panel.ask.cancel]["visible"]
 
 
 def test_a_run_is_shown_step_by_step(panel: Panel) -> None:
@@ -158,22 +134,23 @@ def test_a_fault_is_shown_at_its_field(panel: Panel) -> None:
     updates = panel.submit(HERE, *values(panel, length=1))
     assert panel.job not in updates
     assert (
-        "Length must be a whole number from 2 to 1000000, not 1" in updates[panel.faults["length"]]["value"]
+        "Length must be a whole number from 2 to 1000000, not 1"
+        in updates[panel.ask.faults["length"]]["value"]
     )
-    assert not updates[panel.faults["drift"]]["visible"]
+    assert not updates[panel.ask.faults["drift"]]["visible"]
     folded = panel.submit(HERE, *values(panel, sampling={"steps": float("nan")}))
-    assert "finite" in folded[panel.faults["sampling.steps"]]["value"]
-    assert folded[panel.groups["sampling"]]["open"]
+    assert "finite" in folded[panel.ask.faults["sampling.steps"]]["value"]
+    assert folded[panel.ask.groups["sampling"]]["open"]
 
 
 def test_a_fault_found_while_running_is_shown_at_its_field(panel: Panel, numbers: Path) -> None:
     numbers.write_text("one\n<b>two</b>\n")
-    job = submit(panel, table=uploads.into_cache(numbers, LOCAL))
+    job = submit(panel, table=into_cache(numbers, LOCAL))
     ended(panel.engine, job)
     last = watch(panel, job.id)[-1]
-    assert "holds something that is no number" in last[panel.faults["table"]]["value"]
+    assert "holds something that is no number" in last[panel.ask.faults["table"]]["value"]
     assert 'data-state="failed"' in last[panel.status]
-    assert last[panel.run]["visible"] and last[panel.details] == ""
+    assert last[panel.ask.run]["visible"] and last[panel.details] == ""
 
 
 def test_a_crash_is_one_sentence_without_a_traceback(panel: Panel) -> None:
@@ -185,15 +162,15 @@ def test_a_crash_is_one_sentence_without_a_traceback(panel: Panel) -> None:
 
 def test_an_input_is_kept_from_gradios_housekeeping(panel: Panel, numbers: Path, tmp_path: Path) -> None:
     """gradio touches and removes its copies of uploads, also while a job reads them."""
-    uploaded, gate = Path(uploads.into_cache(numbers, LOCAL)), tmp_path / "gate"
+    uploaded, gate = Path(into_cache(numbers, LOCAL)), tmp_path / "gate"
     job = submit(panel, table=str(uploaded), gate=str(gate))
     uploaded.unlink()
     gate.touch()
     done = ended(panel.engine, job)
     assert done.state is JobState.DONE
     assert done.request.table.name == "numbers.csv"
-    filled = panel.fill(dict(done.fields))
-    assert Path(filled[panel.inputs[0]]).read_bytes() == numbers.read_bytes()
+    filled = panel.ask.fill(dict(done.fields))
+    assert Path(filled[panel.ask.inputs[0]]).read_bytes() == numbers.read_bytes()
 
 
 def test_coming_back_to_an_address_shows_its_job(panel: Panel) -> None:
@@ -206,7 +183,7 @@ def test_coming_back_to_an_address_shows_its_job(panel: Panel) -> None:
 
     back = arrive(job=job.id)
     assert back[panel.job] == job.id
-    assert 8 in [back[item] for item in panel.inputs]
+    assert 8 in [back[item] for item in panel.ask.inputs]
     assert panel.job not in arrive(job="0" * 32)
     assert "No longer kept" in arrive(job="0" * 32)[panel.status]
     assert "Nothing yet" in arrive()[panel.status]
@@ -216,10 +193,10 @@ def test_coming_back_to_an_address_shows_its_job(panel: Panel) -> None:
 def test_missing_libraries_disable_the_button_and_say_what_to_install(
     walk_task: Task, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("apps.studio.panel.missing_libraries", lambda task: ["rdkit"])
+    monkeypatch.setattr("apps.studio.ask.missing_libraries", lambda task: ["rdkit"])
     shown = Studio(engine, [walk_task]).panels["demo.walk"]
-    assert not shown.run.interactive
-    assert "rdkit" in shown.fault.value and "langevin[series]" in unescape(shown.fault.value)
+    assert not shown.ask.run.interactive
+    assert "rdkit" in shown.ask.fault.value and "langevin[series]" in unescape(shown.ask.fault.value)
 
 
 def test_a_port_in_use_is_said_in_one_sentence() -> None:
@@ -235,35 +212,17 @@ def test_a_port_in_use_is_said_in_one_sentence() -> None:
 
 
 def test_the_button_tells_the_cost_once_it_is_known(panel: Panel) -> None:
-    assert panel.label(HERE, *values(panel, length=10))["value"] == "Walk"
+    assert panel.ask.label(HERE, *values(panel, length=10))["value"] == "Walk"
     job = ended(panel.engine, submit(panel, length=10))
     watch(panel, job.id)
-    panel.costs.measured["demo.walk"] = 60 / work(job.request)
-    assert panel.label(HERE, *values(panel, length=10))["value"] == "Walk · about 60 s"
-    assert panel.label(HERE, *values(panel, length=30))["value"] == "Walk · about 3 min"
-    assert panel.label(HERE, *values(panel, length=-1))["value"] == "Walk"
-
-
-def test_work_counts_what_makes_a_run_longer(walk_task: Task, numbers: Path) -> None:
-    def of(**fields: Any) -> float:
-        return work(make_request(walk_task, fields))
-
-    assert of(length=40) == 2 * of(length=20)
-    assert of(steps=30) == 3 * of(steps=10)
-    assert of(solver="heun") == 2 * of()
-    assert of(guidance=2.0) == 2 * of()
-    assert of(gaps=True) == of()
-    assert of(table=str(numbers)) == 6 * of()
-
-
-def test_a_measured_cost_counts_once_and_replaces_a_supposed_one(panel: Panel) -> None:
-    job = ended(panel.engine, submit(panel))
-    assert job.result is not None
-    costs = Costs()
-    costs.suppose("demo.walk", 1e6, 1.0)
-    for _ in range(3):
-        costs.record(job)
-    assert costs.estimate("demo.walk", job.request) == pytest.approx(job.result.seconds)
+    panel.costs.measured.clear()
+    panel.costs.learn("demo.walk", 60, Size.of(job.request))
+    assert panel.ask.label(HERE, *values(panel, length=10))["value"] == "Walk · about 60 s"
+    assert (
+        panel.ask.label(HERE, *values(panel, length=10, sampling={"steps": 30}))["value"]
+        == "Walk · about 3 min"
+    )
+    assert panel.ask.label(HERE, *values(panel, length=-1))["value"] == "Walk"
 
 
 def test_the_command_runs_what_the_page_ran(walk_task: Task, engine: Engine, numbers: Path) -> None:
@@ -356,15 +315,15 @@ def test_an_endpoint_has_plain_typed_parameters_and_returns_files_and_result(
 
 
 def test_an_endpoint_reads_uploaded_files_and_no_others(
-    walk_task: Task, engine: Engine, numbers: Path, upload_folder: Path
+    walk_task: Task, engine: Engine, numbers: Path, uploads: Path
 ) -> None:
     meta = {"_type": "gradio.FileData"}
-    uploaded = uploads.into_cache(numbers)
+    uploaded = into_cache(numbers)
     _, result = call(walk_task, engine, table={"path": uploaded, "meta": meta})
     assert result["recipe"]["inputs"]["table"]["name"] == "numbers.csv"
-    link = upload_folder / "link.csv"
+    link = uploads / "link.csv"
     link.symlink_to(numbers)
-    for path in (str(numbers), "/etc/passwd", f"{upload_folder}/../numbers.csv", str(link), 3):
+    for path in (str(numbers), "/etc/passwd", f"{uploads}/../numbers.csv", str(link), 3):
         with pytest.raises(gr.Error, match="must be an uploaded file"):
             call(walk_task, engine, table={"path": path, "meta": meta})
 
@@ -382,7 +341,7 @@ def test_an_endpoint_says_in_a_sentence_what_is_wrong(walk_task: Task, engine: E
 def test_a_caller_who_gives_up_cancels_the_job(walk_task: Task, engine: Engine) -> None:
     run = endpoint(walk_task, engine)
     fields = fill_form(
-        Studio(engine, [walk_task]).panels["demo.walk"].fields, {"pace": 0.1, "sampling": {"steps": 500}}
+        Studio(engine, [walk_task]).panels["demo.walk"].ask.fields, {"pace": 0.1, "sampling": {"steps": 500}}
     )
 
     async def give_up() -> None:

@@ -12,13 +12,13 @@ from apps.engine.jobs import Engine
 from apps.engine.sweep import Sweeps
 from apps.engine.sweep_axes import read_axis
 from apps.engine.validation import make_request
-from apps.studio.estimate import Costs
+from apps.studio.estimate import Costs, Size
 from apps.studio.pages import sweep_grid
 from apps.studio.pages.sweep import SweepPage
 from apps.web.owners import LOCAL
 from domains.common.task import TASKS, Task
 from tests.engine import demo_tasks
-from tests.engine.conftest import PATIENCE, settings
+from tests.engine.conftest import PATIENCE
 
 HERE: Any = None  # a call from this process, which is the local owner's
 
@@ -29,14 +29,6 @@ def walk_task() -> Iterator[Task]:
     TASKS["demo.walk"] = demo_tasks.WALK
     yield demo_tasks.WALK
     TASKS.pop("demo.walk", None)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """One engine for all tests."""
-    made = Engine(tmp_path_factory.mktemp("engine") / "home", settings())
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -99,7 +91,7 @@ def test_the_button_says_how_many_runs_and_how_long(page: SweepPage) -> None:
     base = {"task": "demo.walk", "fields": {"length": 10}}
     asked = form(["sampling.steps", "sampling.seed"], ["5,10", "0..4"])
     assert page.form.label(base, *asked)["value"] == "Run 10"
-    page.costs.suppose("demo.walk", 1.0, 10 * 10 * 99)  # as many steps, points and another whole number
+    page.costs.suppose("demo.walk", 1.0, Size.of(make_request(demo_tasks.WALK, {"length": 10, "steps": 10})))
     assert page.form.label(base, *asked)["value"].startswith("Run 10 · about ")
     assert page.form.label(base, *form(["sampling.steps"], ["0"]))["value"] == "Run"
     assert page.form.label(None, *asked)["value"] == "Run"

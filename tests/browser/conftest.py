@@ -10,6 +10,7 @@ from playwright.sync_api import Browser
 
 from tests.browser.driver import App, Tab, open_page, running_app, running_browser
 from tests.browser.viewing import drawing, outside, page_of_viewers, pictures, show
+from tests.browser.visiting import clear_out
 
 __all__ = ["drawing", "outside", "page_of_viewers", "pictures", "show"]
 
@@ -40,3 +41,13 @@ def open_tab(app: App, browser: Browser) -> Iterator[Callable[..., Tab]]:
     yield opened
     for tab in tabs:
         tab.page.context.close()
+
+
+@pytest.fixture
+def clean(open_tab: Callable[..., Tab]) -> Iterator[Tab]:
+    """A tab of an app without jobs, before and after."""
+    tab = open_tab("?tab=settings")
+    tab.page.wait_for_selector("[data-clear-out]")
+    clear_out(tab)
+    yield tab
+    clear_out(tab)

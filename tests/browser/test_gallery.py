@@ -7,12 +7,10 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from apps.engine.run import run_task
@@ -21,13 +19,11 @@ from domains.common.recipes import embed_recipe, recipe_sidecar
 from domains.registry import find_task
 from tests.browser import viewer_files
 from tests.browser.driver import PATIENCE, App, Tab
+from tests.browser.visiting import TABLE, go, submit
 
 Open = Callable[..., Tab]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 expect.set_options(timeout=PATIENCE)
-
-TABLE = "hour,level\n" + "".join(f"{i},{'' if i in (7, 8) else i % 5 + i / 10}\n" for i in range(40))
-SEEN = ["gallery", "queue", "settings", "sweep", "models"]
 
 
 @pytest.fixture(scope="module")
@@ -57,49 +53,6 @@ def drop(tab: Tab, path: Path, on: str = "body") -> None:
         [data, path.name],
     )
     tab.page.dispatch_event(on, "drop", {"dataTransfer": carried})
-
-
-def submit(tab: Tab, **fields: Any) -> str:
-    """A job of `series.impute` of whoever looks at the tab; its id."""
-    request = {"table": {"name": "tides.csv", "text": TABLE}, "samples": 2, "steps": 1, **fields}
-    url = tab.page.evaluate("document.baseURI").split("?")[0]
-    answer = tab.page.request.post(f"{url}api/jobs", data={"task": "series.impute", "request": request})
-    assert answer.ok, answer.text()
-    return str(answer.json()["id"])
-
-
-@pytest.fixture
-def clean(open_tab: Open) -> Iterator[Tab]:
-    """A tab of an app without jobs, before and after."""
-    tab = open_tab("?tab=settings")
-    tab.page.wait_for_selector("[data-clear-out]")
-    sweep(tab)
-    yield tab
-    sweep(tab)
-
-
-def sweep(tab: Tab) -> None:
-    """Cancels and removes all jobs."""
-    tab.page.evaluate(
-        """async () => {
-            const post = (what) => fetch(what, { method: "POST" });
-            for (let i = 0; i < 300; i++) {
-                const { sections } = await (await fetch("pages/queue")).json();
-                const open = [...sections.running, ...sections.waiting];
-                if (!open.length) break;
-                for (const { id } of open) await post(`pages/jobs/${id}/cancel`);
-                await new Promise((resolve) => setTimeout(resolve, 300));
-            }
-            const { html } = await (await fetch("pages/gallery?pinned=1")).json();
-            for (const [, id] of html.matchAll(/data-id="(\\w+)"/g)) await post(`pages/jobs/${id}/unpin`);
-            await post("pages/clear");
-            localStorage.clear();
-        }"""
-    )
-
-
-def go(tab: Tab, page: str) -> None:
-    tab.page.click(f"#tabs > .tab-wrapper [data-tab-id={page}] >> visible=true")
 
 
 # ---------------------------------------------------------------- restoring
@@ -311,30 +264,6 @@ def test_the_look_is_kept_and_clearing_out_asks_first(clean: Tab) -> None:
 
 
 # ---------------------------------------------------------------- for everybody
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_pages_have_no_serious_fault_of_accessibility_and_fit_a_phone(
-    clean: Tab, open_tab: Open, scheme: str, tmp_path: Path
-) -> None:
-    submit(clean, seed=1)
-    submit(clean, table={"name": "words.csv", "text": "a,b\nx,y\nz,w\n"})
-    go(clean, "queue")
-    expect(clean.page.locator("[data-section=ended] li")).to_have_count(1)
-    size = {"width": 390, "height": 844} if scheme == "dark" else {"width": 1440, "height": 900}
-    faults = []
-    for name in SEEN:
-        tab = open_tab(f"?tab={name}", viewport=size, color_scheme=scheme)
-        tab.page.wait_for_selector(f"[data-tab-id={name}][aria-selected=true] >> visible=true")
-        tab.page.wait_for_timeout(1500)
-        tab.page.screenshot(path=tmp_path / f"{name}_{scheme}.png", full_page=True)
-        wide = tab.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert wide <= 0, f"{name} is {wide} px too wide"
-        for item in Axe().run(tab.page).response["violations"]:
-            if item["impact"] in ("serious", "critical"):
-                faults.append((name, item["id"], [node["html"][:160] for node in item["nodes"]][:3]))
-        assert not tab.errors
-    assert not faults, faults
 
 
 def test_the_page_is_painted_soon(app: App, open_tab: Open) -> None:

@@ -123,6 +123,10 @@ def test_an_animation_plays_stops_and_steps(show: Show) -> None:
     playing = show("disc.gif")
     playing.wait(f"!{words}.startsWith('frame 1 ')")
     assert playing.frame.inner_text(".bar button") == "Pause"
+    # The page has a switch of its own beside the system's.
+    playing.page.evaluate("document.documentElement.classList.add('calm')")
+    playing.wait("document.querySelector('.bar button').textContent === 'Play'")
+    assert playing.frame.evaluate("document.documentElement.classList.contains('calm')")
 
 
 def test_the_spectrogram_has_its_light_at_the_tone(show: Show) -> None:

@@ -98,6 +98,18 @@ def until(condition: Callable[[], Any], what: str = "it") -> Any:
     raise AssertionError(f"waited {PATIENCE:.0f} s for {what}")
 
 
+def changed(engine: Engine, job: Job) -> Job:
+    """The job once it is no longer as it was."""
+
+    def now() -> Job | None:
+        latest = engine.get(job.id, job.owner)
+        assert latest is not None
+        return latest if latest.revision != job.revision else None
+
+    found: Job = until(now, "a change")
+    return found
+
+
 def reached(engine: Engine, job: Job, step: int) -> Job:
     """The job once it has done `step` steps."""
 

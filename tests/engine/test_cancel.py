@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from apps.engine.jobs import Engine, Job, JobState
-from tests.engine.conftest import ended, submit
+from tests.engine.conftest import changed, ended, submit
 
 Make = Callable[..., Engine]
 GRACE = 0.25  # seconds beyond a step
@@ -37,9 +37,8 @@ def running_steps(engine: Engine, job: Job, count: int) -> float:
     """Waits for `count` steps of a job; the longest of them in seconds, by the task's own clock."""
     moments: dict[float, float] = {}
     while len(moments) <= count:
-        found = engine.wait_for_change(job.id, job.revision, timeout=60)
-        assert found is not None and not found.state.final, found
-        job = found
+        job = changed(engine, job)
+        assert not job.state.final, job
         if job.progress is not None and job.progress.total > 1:
             moments.setdefault(job.progress.done, job.progress.elapsed)
     done, at = list(moments), list(moments.values())

@@ -14,7 +14,7 @@ from apps.engine.jobs import Engine, JobState, Wish
 from core.files import file_sha256
 from domains.common.errors import BadInput
 from domains.common.recipes import read_recipe
-from tests.engine.conftest import ended, reached, submit, until
+from tests.engine.conftest import changed, ended, reached, submit, until
 
 Make = Callable[..., Engine]
 
@@ -52,7 +52,7 @@ def test_a_worker_that_has_grown_is_replaced(make_engine: Make) -> None:
 def test_changes_are_seen_as_they_come(engine: Engine) -> None:
     job, revisions = submit(engine, steps=4, pace=0.1), []
     while not job.state.final:
-        job = engine.wait_for_change(job.id, job.revision, timeout=60)
+        job = changed(engine, job)
         revisions.append(job.revision)
     assert revisions == sorted(set(revisions)) and len(revisions) > 5
 

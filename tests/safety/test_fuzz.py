@@ -14,36 +14,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apps.engine.job import Job
-from apps.engine.jobs import Engine
-from apps.engine.settings import Settings
 from apps.engine.validation import served_request
-from apps.studio.app import Studio
 from apps.studio.forms import form_fields
-from apps.web.application import application
-from apps.web.server import Server, in_background, listen
-from apps.web.users import Users
 from domains.common.errors import BadInput
-from domains.common.task import Request, Task
+from domains.common.task import Task
 from domains.registry import all_tasks
-from tests.browser.driver import free_port
+from tests.safety.fuzzed import CLOSED, GOOD_TABLE, Turnstile, base, fuzzed_app, one_line, post
 from tests.safety.hostile import PATHS, broken_values, leaves, requests
 
 TASKS = list(all_tasks().values())
 NAMES = [task.name for task in TASKS]
 SLOW = settings(max_examples=60, suppress_health_check=list(HealthCheck))
-
-
-class Turnstile(Engine):
-    """Lets nothing through to a worker, and keeps what would have gone."""
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(settings=Settings(home=home, warm_seconds=1e6, request_bytes=1 << 20))
-        self.passed: list[Request] = []
-
-    def submit(self, task: Task, request: Request, owner: str = "local", priority: int = 0) -> Job:
-        self.passed.append(request)
-        raise BadInput("queue", "this engine takes no jobs")
 
 
 @pytest.fixture(scope="module")
@@ -55,23 +36,16 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Turnstile]:
 
 @pytest.fixture(scope="module")
 def client(engine: Turnstile, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of the whole app: Gradio's own routes behind the door."""
-    with pytest.MonkeyPatch.context() as patch:
-        uploads, port = tmp_path_factory.mktemp("uploads"), free_port()
-        patch.setenv("GRADIO_TEMP_DIR", str(uploads))
-        served = application(Studio(engine), engine.settings, Users({}), uploads, "127.0.0.1")
-        with (
-            in_background(Server(served, quiet=True), listen("127.0.0.1", port)),
-            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as made,
-        ):
-            yield made
+    """A client of the whole app."""
+    with fuzzed_app(engine, tmp_path_factory.mktemp("uploads")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good table."""
     path = tmp_path_factory.mktemp("table") / "table.csv"
-    path.write_text("day,x\n" + "".join(f"2024-01-{day:02d},{day}\n" for day in range(1, 29)), "utf-8")
+    path.write_text(GOOD_TABLE, "utf-8")
     return path
 
 
@@ -80,17 +54,6 @@ def sent(client: httpx.Client, table: Path) -> dict[str, Any]:
     """The same table, uploaded."""
     path = client.post("/gradio_api/upload", files={"files": ("table.csv", table.read_bytes())}).json()[0]
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
-
-
-def base(task: Task, file: Any) -> dict[str, Any]:
-    """A request that is good: its files given, all else left to the defaults."""
-    return {name: file for name, spec in leaves(task) if spec.get("format") == "file"}
-
-
-def one_line(words: str) -> None:
-    assert 0 < len(words) < 500, words[:500]
-    assert words.isprintable(), words
-    assert "Traceback" not in words and "site-packages" not in words
 
 
 # ---------------------------------------------------------------- by the request's own class
@@ -154,12 +117,6 @@ def values(task: Task, changed: dict[str, Any]) -> list[Any]:
     return [changed.get(field.name.rsplit(".", 1)[-1], field.default) for field in form_fields(task.request)]
 
 
-def post(client: httpx.Client, path: str, body: Any) -> httpx.Response:
-    # Python's own writer says NaN and Infinity, as a careless client would.
-    text = json.dumps(body).encode("utf-8", "surrogatepass")
-    return client.post(path, content=text, headers={"Content-Type": "application/json"})
-
-
 def refused(answer: httpx.Response) -> None:
     """A 4xx, or Gradio's error with one line in it."""
     assert answer.status_code >= 400, answer.text[:300]
@@ -178,7 +135,7 @@ def test_broken_values_over_http_reach_no_worker(
     task = all_tasks()[name]
     address, good = f"/gradio_api/run/{name.replace('.', '_')}", base(task, sent)
     before = len(engine.passed)
-    assert "takes no jobs" in post(client, address, {"data": values(task, good)}).text
+    assert CLOSED in post(client, address, {"data": values(task, good)}).text
     assert len(engine.passed) == before + 1  # what is good does come through
     before += 1
     memory = psutil.Process().memory_info().rss

@@ -23,19 +23,20 @@ from domains.common.task import Task
 
 _LOOK = 0.7  # seconds between looks at a sweep
 _REMEMBERED = 1000  # choices of metric
-# The address names the sweep, so that a refresh, a bookmark or a second window shows the same.
+# The address names the sweep while its page is seen, so that a refresh, a bookmark or a second window shows the same.
 _ADDRESS = """
 const name = () => {
   const id = element.querySelector("[data-sweep]")?.dataset.sweep;
   const url = new URL(location.href);
-  if (!id || url.searchParams.get("sweep") === id) return;
+  if (!element.checkVisibility() || url.searchParams.get("sweep") === (id ?? null)) return;
+  if (id) url.searchParams.set("sweep", id);
+  else if (element.querySelector("[data-state=empty]")) url.searchParams.delete("sweep");
   url.searchParams.set("tab", "sweep");
-  url.searchParams.set("sweep", id);
   for (const other of ["task", "job"]) url.searchParams.delete(other);
   history.replaceState(history.state, "", url);
 };
 watch("value", name);
-name();
+if (element.querySelector("[data-sweep]")) name();
 """
 _EMPTY = (
     '<div class="status" data-state="empty"><p><b>Nothing yet</b> Choose what to vary; each cell of the grid is a run '

@@ -38,14 +38,30 @@ window.langevin = (() => {
       for (const [name, value] of [["tab", tab === "home" ? null : tab], ["task", task]]) {
         if (value) url.searchParams.set(name, value); else url.searchParams.delete(name);
       }
+      const sweep = document.querySelector("#sweep_status [data-sweep]")?.dataset.sweep;
+      if (tab !== "sweep") url.searchParams.delete("sweep");
+      else if (sweep) url.searchParams.set("sweep", sweep);
       if (before !== `${tab}.${task}`) {
         url.searchParams.delete("job");
         const shown = [...document.querySelectorAll("[data-job]")].find((line) => line.checkVisibility());
         if (shown && tab !== "home") url.searchParams.set("job", shown.dataset.job);
       }
       history.replaceState(history.state, "", url);
+      reveal();
     });
   }
+  // On a small screen the bar of tabs is wider than the screen; the chosen one is to be seen.
+  function reveal() {
+    for (const chosen of document.querySelectorAll(".tab-container [role=tab][aria-selected=true]")) {
+      const bar = chosen.parentElement;
+      if (!chosen.checkVisibility() || bar.scrollWidth <= bar.clientWidth) continue;
+      const [inner, outer] = [chosen.getBoundingClientRect(), bar.getBoundingClientRect()];
+      const margin = 24; // pixels of its neighbour, which tell that there is more
+      if (inner.left < outer.left + margin) bar.scrollLeft -= outer.left + margin - inner.left;
+      if (inner.right > outer.right - margin) bar.scrollLeft += inner.right - outer.right + margin;
+    }
+  }
+  addEventListener("resize", () => requestAnimationFrame(reveal)); // a phone is turned
 
   function job(element) {
     const id = element.querySelector("[data-job]")?.dataset.job;

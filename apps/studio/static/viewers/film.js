@@ -161,7 +161,7 @@
     }
     parts.strip.dataset.done = "yes";
     if (left_out > 0) parts.bar.append(make("span", { class: "words" }, `the first ${count} frames; the file has ${count + left_out}`));
-    redraw = view.again;
+    redraw = () => { if (now.calm && timer) stop(); view.again(); };
     view.paint();
     if (!now.calm && frames.length > 1) start();
   }

@@ -18,6 +18,7 @@ globalThis.frame = (() => {
       }
     }
     document.documentElement.classList.toggle("dark", now.dark);
+    document.documentElement.classList.toggle("calm", now.calm);
     document.documentElement.style.colorScheme = now.dark ? "dark" : "light";
   }
 

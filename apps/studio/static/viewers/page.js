@@ -9,13 +9,15 @@
   const open = new Set(); // in the order in which they were last seen
 
   const dark = () => document.body.classList.contains("dark");
-  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  // The system's wish, or that of the page, which keeps it on its root.
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const calm = () => still.matches || document.documentElement.classList.contains("calm");
 
   function look() {
     const style = getComputedStyle(document.body);
     const colours = {};
     for (const name of COLOURS) colours[name] = style.getPropertyValue(`--${name}`).trim();
-    return { dark: dark(), calm: calm.matches, colours };
+    return { dark: dark(), calm: calm(), colours };
   }
 
   function make(tag, attributes = {}, ...inside) {
@@ -200,10 +202,14 @@
   customElements.define("langevin-viewer", LangevinViewer);
 
   const relook = () => { for (const viewer of open) viewer.relook(); };
-  const watch = () => new MutationObserver(relook).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  function watch() {
+    for (const part of [document.body, document.documentElement]) {
+      new MutationObserver(relook).observe(part, { attributes: true, attributeFilter: ["class"] });
+    }
+  }
   if (document.body) watch();
   else addEventListener("DOMContentLoaded", watch, { once: true });
-  calm.addEventListener("change", relook);
+  still.addEventListener("change", relook);
   document.addEventListener("fullscreenchange", () => {
     for (const viewer of document.querySelectorAll("langevin-viewer")) {
       if (viewer.full) viewer.full.textContent = document.fullscreenElement === viewer ? "Leave full screen" : "Full screen";
