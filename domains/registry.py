@@ -7,10 +7,15 @@ import importlib
 from domains.common.errors import BadInput
 from domains.common.task import TASKS, Task
 
-DOMAINS = ("series", "lab")
+DOMAINS = ("series", "molecule", "lab")
 
 # Model -> `module:function` that trains it: train(data, settings, resume, device, out, progress).
-TRAINABLE = {"series-base": "domains.series.train:train"}
+TRAINABLE = {
+    "series-base": "domains.series.train:train",
+    "scenes-scorer": "domains.image.scenes.scorer_training:train",
+    "scenes": "domains.image.train:train",
+    "emoji": "domains.image.train:train_emoji",
+}
 
 
 def all_tasks() -> dict[str, Task]:

@@ -31,6 +31,7 @@ LIBRARIES_OF_DOMAINS = {
     "nibabel": {"medical"},
     "open3d": {"shape"},
     "pandas": {"series"},
+    "posebusters": {"molecule"},
     "pydicom": {"medical"},
     "rdkit": {"molecule"},
     "skimage": {"image", "medical"},

@@ -31,3 +31,26 @@ class TableLimits:
     def file_columns(self) -> int:
         """Columns of any kind that the file may hold."""
         return 4 * self.columns
+
+
+@dataclass(frozen=True)
+class MoleculeLimits:
+    """Largest file of molecules that is read.
+
+    Attributes:
+        bytes: Size of the file.
+        molecules: Records of the file.
+        atoms: Atoms of one molecule, hydrogens that are atoms included.
+        line_bytes: Longest line.
+        properties: Data items of one record.
+        property_bytes: Longest value of a data item.
+        smarts: Longest SMARTS, in characters.
+    """
+
+    bytes: int = 64 * 2**20
+    molecules: int = 20_000
+    atoms: int = 500
+    line_bytes: int = 2**16
+    properties: int = 200
+    property_bytes: int = 2**14
+    smarts: int = 1000

@@ -61,6 +61,21 @@ TableFile = Annotated[
     BeforeValidator(_existing_file),
     Field(json_schema_extra={"format": "file", "accept": [".csv", ".tsv", ".txt", ".parquet"]}),
 ]
+ImageFile = Annotated[
+    Path,
+    BeforeValidator(_existing_file),
+    Field(json_schema_extra={"format": "file", "accept": [".png", ".jpg", ".jpeg", ".webp", ".gif"]}),
+]
+MoleculeFile = Annotated[
+    Path,
+    BeforeValidator(_existing_file),
+    Field(
+        json_schema_extra={
+            "format": "file",
+            "accept": [".sdf", ".sd", ".mol", ".mol2", ".xyz", ".smi", ".smiles", ".csv", ".tsv", ".txt"],
+        }
+    ),
+]
 
 
 class Fields(BaseModel):
