@@ -12,8 +12,10 @@ from domains.common.errors import MissingLibrary
 
 def plot_loss(folder: Path, metrics: Sequence[str]) -> None:
     """Draws `loss.csv` of a training folder, and columns of its `metrics.csv` if there is one, to `loss.png`."""
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError:  # a bare training machine; the numbers are in the files
+        return
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -6,18 +6,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from core.noise import Noise
 from domains.common.errors import BadInput
 from domains.common.evaluation_table import EvaluationTable, Metric
-from domains.image.judge import Prompt, rates, unseen_prompts
+from domains.image.judge import rates
 from domains.image.model import ImageModel, image_model
 from domains.image.sampling import draw
-from domains.image.scenes.assertions import Found, Score, judge, true_findings
+from domains.image.scenes.assertions import Asserted, Found, Score, judge, true_findings
 from domains.image.scenes.render import render
 from domains.image.scenes.sampler import Kind, draw_scenes
 from domains.image.scenes.scorer import Scorer, builtin_scorer
+from domains.image.scenes.unseen import unseen_prompts
 from domains.image.scenes.words import Language
 from domains.image.tasks import ImageSampling
 
@@ -95,16 +94,16 @@ def evaluate_generate(
     shelf = true_findings(kept, render(kept))
     columns = [(language, kind) for language in LANGUAGES for kind in KINDS]
     for k, (language, kind) in enumerate(columns):
-        prompts = unseen_prompts(count, KINDS[kind], LANGUAGES[language])
+        chosen = unseen_prompts(KINDS[kind], count)
+        prompts, asserted = chosen.words(LANGUAGES[language]), chosen.asserted
         setting = f"{language}, {kind}"
         for n, seed in enumerate(seeds):
             if progress is not None:
                 progress(k * len(seeds) + n, len(columns) * len(seeds), f"{setting}, seed {seed}")
-            own, chance, seconds = _drawn(judged, scorer, prompts, sampling.model_copy(update={"seed": seed}))
+            own, chance, seconds = _drawn(judged, scorer, prompts, asserted, sampling.model_copy(update={"seed": seed}))
             table.add(OURS, setting, seed, {**rates(own), "seconds": seconds})
             table.add(SHUFFLED, setting, seed, {**rates(chance), "seconds": seconds})
-        asserted = [p.asserted for p in prompts]
-        true = scorer.score(torch.stack([p.truth for p in prompts]), asserted)
+        true = scorer.score(chosen.images, asserted)
         table.add(REAL, setting, 0, {**rates(true), "seconds": float("nan")})
         fitting = [max((judge(found, a) for found in shelf), key=_fit) for a in asserted]
         table.add(NEAREST, setting, 0, {**rates(fitting), "seconds": float("nan")})
@@ -118,13 +117,16 @@ def _fit(score: Score) -> tuple[int, int]:
 
 
 def _drawn(
-    model: ImageModel, scorer: Scorer, prompts: Sequence[Prompt], sampling: ImageSampling
+    model: ImageModel,
+    scorer: Scorer,
+    prompts: Sequence[str],
+    asserted: Sequence[Asserted],
+    sampling: ImageSampling,
 ) -> tuple[list[Score], list[Score], float]:
     """Scores against the own prompts and against the next one's, and processor seconds a picture."""
     begun = time.process_time()
-    images, _ = draw(model, [p.text for p in prompts], sampling, Noise.of(sampling.seed, len(prompts)))
+    images, _ = draw(model, prompts, sampling, Noise.of(sampling.seed, len(prompts)))
     seconds = (time.process_time() - begun) / len(prompts)
     found: list[Found] = scorer.read(images[:, :3])
-    asserted = [p.asserted for p in prompts]
     own = [judge(f, a) for f, a in zip(found, asserted, strict=True)]
-    return own, [judge(f, a) for f, a in zip(found, asserted[1:] + asserted[:1], strict=True)], seconds
+    return own, [judge(f, a) for f, a in zip(found, [*asserted[1:], asserted[0]], strict=True)], seconds

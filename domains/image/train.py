@@ -19,10 +19,11 @@ from domains.common.training_report import in_processes
 from domains.common.training_settings import parse_settings
 from domains.image.emoji import SIDE, EmojiSet, EmojiStream, read_emoji
 from domains.image.files import contact_sheet, from_bytes, to_bytes
-from domains.image.judge import judge, unseen_prompts
+from domains.image.judge import judge
 from domains.image.model import ImageModel, new_model
 from domains.image.sampling import draw
 from domains.image.scenes.scorer import load_scorer
+from domains.image.scenes.unseen import unseen_prompts
 from domains.image.stream import Batch, SceneStream
 from domains.image.training import DEFAULTS, EMOJI, batch_loss, model_config
 
@@ -115,17 +116,16 @@ def _start(
 
 def _of_scenes(settings: dict[str, Any], device: str) -> Job:
     scorer = load_scorer(device=device)
-    prompts = [
-        *unseen_prompts(_PROMPTS, "binding", split="val"),
-        *unseen_prompts(_PROMPTS, "relation", "zh", split="val"),
-    ]
+    binding = unseen_prompts("binding", _PROMPTS, split="val")
+    relation = unseen_prompts("relation", _PROMPTS, split="val")
+    prompts, asserted = binding.english + relation.chinese, binding.asserted + relation.asserted
     return Job(
         "scenes",
         model_config(settings),
         settings,
         DEFAULTS,
         SceneStream(*(settings[k] for k in ("seed", "batch", "chinese", "thorough", "masked", "edited"))),
-        lambda model, folder: judge(model, scorer, prompts, _WATCHED, folder / "samples.png"),
+        lambda model, folder: judge(model, scorer, prompts, asserted, _WATCHED, folder / "samples.png"),
         lambda scores: f"attributes {scores['attributes']:.3f}, binding {scores['binding']:.3f}",
         ("attributes", "binding", "relations"),
         {

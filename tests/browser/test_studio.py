@@ -323,4 +323,4 @@ def test_the_endpoints_answer_gradios_client(app: App, table: Path) -> None:
     with pytest.raises(Exception, match="samples: must be a whole number from 2 to 256"):
         client.predict(table=handle_file(table), samples=1, api_name="/series_impute")
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) == {"/series_impute", "/series_forecast", "/lab_theory", "/lab_solvers"}
+    assert set(named) == {f"/{name.replace('.', '_')}" for name in all_tasks()}

@@ -11,7 +11,8 @@ from domains.common.errors import BadInput
 from domains.image.scenes.assertions import Asserted
 from domains.image.scenes.captions import Said, write_captions
 from domains.image.scenes.render import render
-from domains.image.scenes.sampler import Kind, draw_scenes
+from domains.image.scenes.sampler import Kind, Split, draw_scenes
+from domains.image.scenes.words import Language
 
 # Said of the scenes of each kind; colour and shape always, since those are what is bound.
 _SAID: dict[Kind, Said] = {
@@ -41,9 +42,13 @@ class Prompts:
     asserted: tuple[Asserted, ...]
     images: NDArray[np.uint8]
 
+    def words(self, language: Language) -> tuple[str, ...]:
+        """The prompts in a language, `en` or `zh`."""
+        return self.english if language == "en" else self.chinese
 
-def unseen_prompts(kind: Kind, count: int, seed: int = 0) -> Prompts:
-    """Prompts from scenes of the test split.
+
+def unseen_prompts(kind: Kind, count: int, seed: int = 0, split: Split = "test") -> Prompts:
+    """Prompts from scenes that no training saw: of the test split, or `val` while a model is in training.
 
     `single` speaks of one object; `binding` of two that differ in colour and shape; `relation` of how two stand to each
     other; `held-out` of an object whose colour and shape are never shown together in training; `any` of all there is.
@@ -53,7 +58,7 @@ def unseen_prompts(kind: Kind, count: int, seed: int = 0) -> Prompts:
     """
     if kind not in _SAID:
         raise BadInput("kind", f"choose one of {', '.join(PROMPT_KINDS)}")
-    scenes = draw_scenes(seed, count, "test", kind)
+    scenes = draw_scenes(seed, count, split, kind)
     truth = render(scenes)
     english, chinese = (
         write_captions(scenes, truth, seed, language, _SAID[kind]) for language in ("en", "zh")
