@@ -14,7 +14,10 @@ TRAINABLE = {
     "series-base": "domains.series.train:train",
     "scenes-scorer": "domains.image.scenes.scorer_training:train",
     "scenes": "domains.image.train:train",
+    "scenes-control": "domains.image.train_control:train",
     "emoji": "domains.image.train:train_emoji",
+    "qm9-joint": "domains.molecule.joint_training:train_qm9",
+    "druglike-graph": "domains.molecule.joint_training:train_druglike",
 }
 
 

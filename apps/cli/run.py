@@ -70,8 +70,8 @@ def main(arguments: Sequence[str]) -> int:
         print(shown.format(task=task.name, summary=task.summary, fields="\n".join(flag_lines(flags))))
         return 0
     # A task that makes several results in one run has a field for it, which `--count` then is.
-    known = {name: kind for name, kind in _OPTIONS.items() if name != "count" or name not in flags}
-    fields, options = read_flags(words, flags, known)
+    taken = {name: kind for name, kind in _OPTIONS.items() if name != "count" or name not in flags}
+    fields, options = read_flags(words, flags, taken)
     request = build_request(task, fields, options.get("request"))
     if not options.get("out"):
         raise BadInput("out", "say where the results go: --out DIR")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -45,6 +46,12 @@ class Captioned(nn.Module):
             told |= self._encoded(told.pop("text"), told.pop("text_keys"))
         out: Tensor = self.body(x, clock, told)
         return out
+
+    def with_body(self, body: nn.Module) -> Captioned:
+        """The same encoder in front of another backbone, such as this one with control branches; weights are shared."""
+        twin = copy(self)
+        twin._modules = {**self._modules, "body": body}
+        return twin
 
     def read(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """A condition of `texts`, encoded: `context`, `context_keys`, `vector`, each with the batch in front."""

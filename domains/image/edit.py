@@ -22,8 +22,8 @@ from domains.image.model import ImageModel, image_model
 from domains.image.preview import Watch
 from domains.image.prompt_syntax import read_syntax
 from domains.image.prompting import prompted
+from domains.image.requests import EditRequest
 from domains.image.sampling import walk
-from domains.image.tasks import EditRequest
 
 Mask = NDArray[np.bool_]
 

@@ -11,6 +11,7 @@ from domains.common.errors import BadInput
 from domains.common.evaluation_table import EvaluationTable, Metric
 from domains.image.judge import rates
 from domains.image.model import ImageModel, image_model
+from domains.image.requests import ImageSampling
 from domains.image.sampling import draw
 from domains.image.scenes.assertions import Asserted, Found, Score, judge, true_findings
 from domains.image.scenes.render import render
@@ -18,7 +19,6 @@ from domains.image.scenes.sampler import Kind, draw_scenes
 from domains.image.scenes.scorer import Scorer, builtin_scorer
 from domains.image.scenes.unseen import unseen_prompts
 from domains.image.scenes.words import Language
-from domains.image.tasks import ImageSampling
 
 Progress = Callable[..., None]
 OURS, SHUFFLED, REAL, NEAREST = (
@@ -100,7 +100,9 @@ def evaluate_generate(
         for n, seed in enumerate(seeds):
             if progress is not None:
                 progress(k * len(seeds) + n, len(columns) * len(seeds), f"{setting}, seed {seed}")
-            own, chance, seconds = _drawn(judged, scorer, prompts, asserted, sampling.model_copy(update={"seed": seed}))
+            own, chance, seconds = _drawn(
+                judged, scorer, prompts, asserted, sampling.model_copy(update={"seed": seed})
+            )
             table.add(OURS, setting, seed, {**rates(own), "seconds": seconds})
             table.add(SHUFFLED, setting, seed, {**rates(chance), "seconds": seconds})
         true = scorer.score(chosen.images, asserted)

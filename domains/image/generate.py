@@ -15,9 +15,9 @@ from domains.image.model import ImageModel, image_model
 from domains.image.preview import Watch
 from domains.image.prompt_syntax import read_syntax
 from domains.image.prompting import prompted
+from domains.image.requests import GenerateRequest
 from domains.image.sampling import Bound, Variation, walk
 from domains.image.styles import styled
-from domains.image.tasks import GenerateRequest
 
 
 def generate(request: GenerateRequest, run: Run) -> Result:

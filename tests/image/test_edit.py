@@ -15,7 +15,7 @@ from domains.common.running import PlainRun
 from domains.image.edit import edit
 from domains.image.framing import Window, around, whole
 from domains.image.model import ImageModel
-from domains.image.tasks import EditRequest, ImageSampling
+from domains.image.requests import EditRequest, ImageSampling
 
 
 @pytest.fixture(scope="module")

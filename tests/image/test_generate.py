@@ -15,8 +15,8 @@ from domains.common.running import PlainRun
 from domains.image.generate import generate
 from domains.image.model import ImageModel
 from domains.image.preview import picture_figure, tiled
+from domains.image.requests import GenerateRequest, ImageSampling
 from domains.image.styles import STYLES, styled
-from domains.image.tasks import GenerateRequest, ImageSampling
 
 
 @pytest.fixture(scope="module")

@@ -90,3 +90,16 @@ def test_emphasis_moves_what_is_weighed_and_keeps_the_norm(network: Captioned) -
     torch.testing.assert_close(more["vector"][0], more["context"][0, :11].mean(0), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="weights for"):
         emphasised(cond, texts, [[1.0], [1.0] * 4])
+
+
+def test_another_body_behind_the_same_encoder(network: Captioned) -> None:
+    class Nothing(torch.nn.Module):
+        def forward(self, x: torch.Tensor, clock: torch.Tensor, cond: object) -> torch.Tensor:
+            return torch.zeros_like(x)
+
+    x, clock = state()
+    before = network(x, clock, None)
+    other = network.with_body(Nothing())
+    assert not other(x, clock, None).any()
+    assert other.text is network.text
+    assert torch.equal(network(x, clock, None), before), "the one it was made from stays as it is"

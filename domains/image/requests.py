@@ -1,4 +1,4 @@
-"""The tasks of the image domain."""
+"""What people ask of the image domain; the tasks come with the built-in model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from domains.common.task import ImageFile, Request, Result, Run, Sampling, task
+from domains.common.task import ImageFile, Request, Sampling
 
 FOLDED: dict[str, Any] = {"fold": "advanced"}
 Side = Annotated[int, Field(ge=32, le=512, multiple_of=8)]
+HintKind = Literal["edges", "scribble", "depth", "segmentation", "keypoints"]
 StyleName = Literal["flat", "shaded", "on grass", "on a beach"]
 
 
@@ -20,14 +21,6 @@ class ImageSampling(Sampling):
     guidance: float = Field(
         3.0, ge=0.0, le=20.0, description="how closely the prompt is followed; 1 is no guidance"
     )
-
-
-def _example() -> dict[str, object]:
-    return {"prompt": "a red cube left of a blue ball", "count": 4}
-
-
-def _example_chinese() -> dict[str, object]:
-    return {"prompt": "一颗黄色的星星在绿色的圆柱体上面", "count": 4}
 
 
 class GenerateRequest(Request):
@@ -109,34 +102,15 @@ class EditRequest(Request):
     )
 
 
-@task(
-    "image.generate",
-    title="Generate",
-    model="scenes",
-    request=GenerateRequest,
-    extra="image",
-    libraries=("torch", "PIL"),
-    evaluate="domains.image.evaluation:evaluate_generate",
-    examples={"Red cube, blue ball": _example, "Star over cylinder, in Chinese": _example_chinese},
-    action="Draw",
-)
-def generate(request: GenerateRequest, run: Run) -> Result:
-    """Draws pictures of what a prompt says, in English or Chinese."""
-    from domains.image.generate import generate as drawn
+class ExplainRequest(Request):
+    """A prompt whose picture is to be explained."""
 
-    return drawn(request, run)
-
-
-@task(
-    "image.edit",
-    title="Edit",
-    model="scenes",
-    request=EditRequest,
-    extra="image",
-    libraries=("torch", "PIL"),
-)
-def edit(request: EditRequest, run: Run) -> Result:
-    """Changes a picture by an instruction, redraws a region, extends it past its edges, or varies it."""
-    from domains.image.edit import edit as edited
-
-    return edited(request, run)
+    prompt: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="what to draw, in English or Chinese",
+        json_schema_extra={"lines": 2},
+    )
+    sampling: ImageSampling = Field(
+        default_factory=ImageSampling, description="solver, steps, guidance, seed, model"
+    )
