@@ -94,7 +94,7 @@ class PairTransformer(nn.Module):
         pair: Features of a pair within.
         depth, heads, expansion: Of the blocks.
         clocks: Clocks that are told, one a part of the state.
-        vector: Features of a condition `[batch, vector]`; 0 is none.
+        vector: Features of a condition `[batch, vector]`, of which zeros say nothing; 0 is none.
         places: Whether there are places.
         bases: Radial functions of distances.
     """
@@ -118,7 +118,7 @@ class PairTransformer(nn.Module):
         super().__init__()
         self.places, self.bases = places, bases
         self.clocks = nn.ModuleList(ClockEmbedding(width) for _ in range(clocks))
-        self.vector = nn.Linear(vector, width) if vector else None
+        self.vector = nn.Linear(vector, width, bias=False) if vector else None
         self.enter_points, self.enter_pairs = nn.Linear(points, width), nn.Linear(pairs, pair)
         self.blocks = nn.ModuleList(
             PairBlock(width, pair, heads, expansion, 2 * bases if places else 0) for _ in range(depth)

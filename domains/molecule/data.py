@@ -20,6 +20,8 @@ from domains.common.errors import BadInput
 
 VERSION = 1
 SPLITS = ("train", "val", "test")
+# Columns of `properties`; `domains.molecule.properties` computes them.
+PROPERTY_NAMES = ("logP", "QED", "weight", "TPSA", "rings", "H-bond donors")
 SPLIT_SEED = "langevin molecules 1"
 _SHARES = (90, 95)  # percent: below the first is train, below the second val, the rest test
 _KEYS = (
@@ -56,6 +58,7 @@ class MoleculeArrays:
         smiles: Canonical SMILES without stereo, one a molecule.
         positions: Å, `[atoms, 3]`; None where the set has no geometries.
         made_with: Version of RDKit behind the canonical SMILES, and so behind the split.
+        properties: `PROPERTY_NAMES` of each molecule, `[molecules, 6]`; None in sets prepared without them.
     """
 
     name: str
@@ -71,6 +74,7 @@ class MoleculeArrays:
     smiles: list[str]
     positions: NDArray[np.float32] | None
     made_with: str
+    properties: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -104,6 +108,8 @@ class MoleculeArrays:
         }
         if self.positions is not None:
             arrays["positions_mA"] = np.round(self.positions * 1000).astype(np.int16)
+        if self.properties is not None:
+            arrays["properties"] = self.properties.astype(np.float32)
         with atomic_path(path) as temporary, open(temporary, "wb") as stream:
             np.savez_compressed(stream, **arrays)
 
@@ -116,14 +122,14 @@ def load_arrays(path: Path) -> MoleculeArrays:
     """
     try:
         with np.load(path, allow_pickle=False) as held:
-            found = {key: held[key] for key in (*_KEYS, "positions_mA") if key in held.files}
+            found = {key: held[key] for key in (*_KEYS, "positions_mA", "properties") if key in held.files}
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise BadInput("data", f"is no file of prepared molecules ({type(error).__name__})") from None
     missing = [key for key in _KEYS if key not in found]
     if missing or int(found["version"]) != VERSION:
         raise BadInput("data", "is no file of prepared molecules of this version; prepare it again")
     sizes, bonds = found["sizes"].astype(np.int64), found["bond_counts"].astype(np.int64)
-    atoms, ends = int(sizes.sum()), found["smiles_ends"]
+    atoms, ends, width = int(sizes.sum()), found["smiles_ends"], len(PROPERTY_NAMES)
     fits = (
         len(sizes) == len(bonds) == len(found["split"]) == len(ends)
         and 0 < len(sizes) <= _MOST_MOLECULES
@@ -131,6 +137,7 @@ def load_arrays(path: Path) -> MoleculeArrays:
         and found["pairs"].shape == (int(bonds.sum()), 2)
         and len(found["orders"]) == len(found["aromatic"]) == int(bonds.sum())
         and found.get("positions_mA", np.zeros((atoms, 3))).shape == (atoms, 3)
+        and found.get("properties", np.zeros((len(sizes), width))).shape == (len(sizes), width)
         and bool((found["pairs"] < np.repeat(sizes, bonds)[:, None]).all())
         and bool((np.diff(ends, prepend=0) >= 0).all())
         and int(ends[-1]) == len(found["smiles"])
@@ -154,6 +161,7 @@ def load_arrays(path: Path) -> MoleculeArrays:
         smiles=[text[a:b] for a, b in zip(begins, ends, strict=True)],
         positions=None if positions is None else (positions / 1000).astype(np.float32),
         made_with=str(found["made_with"]),
+        properties=found.get("properties"),
     )
 
 
@@ -169,6 +177,7 @@ class MoleculeTensors:
         bonds: Order 0–3 of one Kekulé structure, symmetric, uint8 `[B, n, n]`.
         aromatic: Whether bonded by an aromatic bond, symmetric, bool `[B, n, n]`.
         positions: Å, zero centre of mass (all atoms weigh the same), 0 beyond the last atom, float32 `[B, n, 3]`.
+        properties: `PROPERTY_NAMES` of each, float32 `[B, 6]`, or None.
     """
 
     sizes: Tensor
@@ -178,6 +187,7 @@ class MoleculeTensors:
     bonds: Tensor
     aromatic: Tensor
     positions: Tensor | None
+    properties: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -207,11 +217,13 @@ class MoleculeTensors:
             bonds=taken(self.bonds),
             aromatic=taken(self.aromatic),
             positions=None if self.positions is None else self.positions.index_select(0, index)[:, :n],
+            properties=None if self.properties is None else self.properties.index_select(0, index),
         )
 
     def _all(self) -> tuple[Tensor | None, ...]:
         return (
-            self.sizes, self.numbers, self.charges, self.hydrogens, self.bonds, self.aromatic, self.positions
+            self.sizes, self.numbers, self.charges, self.hydrogens, self.bonds, self.aromatic, self.positions,
+            self.properties,
         )  # fmt: skip
 
 
@@ -257,4 +269,5 @@ def padded_tensors(arrays: MoleculeArrays, split: str | None = None) -> Molecule
         bonds=square(arrays.orders),
         aromatic=square(arrays.aromatic),
         positions=positions,
+        properties=None if arrays.properties is None else torch.from_numpy(arrays.properties[chosen]),
     )

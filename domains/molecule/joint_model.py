@@ -24,6 +24,7 @@ from core.process import Process
 from core.schedules import SCHEDULES
 from core.spaces.categorical import Categorical
 from core.spaces.gaussian import Gaussian
+from core.spaces.masked import Masked
 from core.spaces.points import ZeroCentre
 from core.spaces.product import Product
 from domains.common.loaded_models import LoadedModels
@@ -96,8 +97,8 @@ class MoleculeNetwork(nn.Module):
         super().__init__()
         self.sizes = (numbers, charges)
         self.transformer = PairTransformer(
-            points=numbers + charges + WALKS + 1,
-            pairs=BONDS + WALKS,
+            points=numbers + charges + WALKS + 2,
+            pairs=BONDS + WALKS + 1,
             point_outputs=numbers + charges,
             pair_outputs=BONDS,
             width=width,
@@ -118,15 +119,22 @@ class MoleculeNetwork(nn.Module):
         Args:
             x: `atoms` and `charges` int64 `[batch, n]`, `bonds` int64 `[batch, pairs]`, perhaps `positions`.
             clocks: Of each part, `[batch]`.
-            cond: May hold `vector` `[batch, vector]` and `told` of the same shape, 1 where it counts.
+            cond: May hold `vector` `[batch, vector]` and `told` of the same shape, 1 where it counts; and `known`, bool
+                `[batch, n]`: atoms whose tokens, and bonds among whom, are clean and to stay.
         """
         atoms, charges = x["atoms"], x["charges"]
         n = atoms.shape[1]
         bonds = to_square(functional.one_hot(x["bonds"], BONDS).float(), n)
         walks = _walks(1 - bonds[..., 0] - torch.eye(n, device=atoms.device))
         size = torch.full((*atoms.shape, 1), n / 30.0, device=atoms.device)
+        known = (
+            torch.zeros_like(size)
+            if cond is None or "known" not in cond
+            else cond["known"].float()[..., None]
+        )
         points = torch.cat(
             [
+                known,
                 functional.one_hot(atoms, self.sizes[0]).float(),
                 functional.one_hot(charges, self.sizes[1]).float(),
                 walks.diagonal(dim1=1, dim2=2).mT,
@@ -135,7 +143,8 @@ class MoleculeNetwork(nn.Module):
             -1,
         )
         # A walk from i to j and back is as likely in one direction as weighed by degrees; the mean has none.
-        pairs = torch.cat([bonds, (walks + walks.transpose(1, 2)) / 2], -1)
+        both = known * known.transpose(1, 2)
+        pairs = torch.cat([both[..., None], bonds, (walks + walks.transpose(1, 2)) / 2], -1)
         vector = None
         if cond is not None and "vector" in cond:
             told = cond["told"].float()
@@ -168,6 +177,7 @@ class MoleculeModel:
         vocabulary: What tokens stand for.
         laws: Part -> how often each of its tokens occurs, the prior of the part.
         scale: Å that a unit of the state's positions is; None for graphs alone.
+        properties: Name -> (mean, standard deviation) in the training set, of what can be asked for.
         sizes: Number of atoms -> how many molecules of the training set had it.
         schedule: Of every part.
         config: The `model` part of its card.
@@ -178,6 +188,7 @@ class MoleculeModel:
     vocabulary: Vocabulary
     laws: Mapping[str, tuple[float, ...]]
     scale: float | None
+    properties: Mapping[str, tuple[float, float]]
     sizes: Mapping[int, int]
     schedule: str
     config: dict[str, Any]
@@ -186,12 +197,24 @@ class MoleculeModel:
     @property
     def process(self) -> Product:
         """Positions without a centre, and tokens that are redrawn from how often they occur."""
+        return self.process_given(None)
+
+    def process_given(self, known: Tensor | None) -> Product:
+        """The process among known atoms, bool `[batch, n]`: their tokens and the bonds among them are held clean."""
         schedule = SCHEDULES[self.schedule]()
         parts: dict[str, Process] = {}
         if self.scale is not None:
             parts["positions"] = Gaussian(schedule, project=ZeroCentre())
         parts |= {name: Categorical.marginal(law, schedule) for name, law in self.laws.items()}
+        if known is not None:
+            first, second = pairs_of(known.shape[1]).to(known.device)
+            held = {"atoms": known, "charges": known, "bonds": known[:, first] & known[:, second]}
+            parts |= {name: Masked(parts[name], mask) for name, mask in held.items()}
         return Product(parts, WEIGHTS)
+
+    def denoiser_given(self, known: Tensor) -> PreconditionedParts:
+        """The denoiser among known atoms, bool `[batch, n]`."""
+        return PreconditionedParts(self.network, self.process_given(known)).given({"known": known})
 
     @property
     def denoiser(self) -> PreconditionedParts:
@@ -207,6 +230,27 @@ class MoleculeModel:
         if not isinstance(network, MoleculeNetwork):
             raise TypeError("a molecule model needs a MoleculeNetwork")
         return replace(self, network=network)
+
+    def told(self, wanted: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+        """A condition that asks for properties.
+
+        Args:
+            wanted: Name -> values `[count]` or a scalar; NaN is not told.  Others are not told either.
+            count: Molecules.
+
+        Raises:
+            KeyError: If the model does not know a property.
+        """
+        for name in wanted:
+            if name not in self.properties:
+                raise KeyError(name)
+        columns, flags = [], []
+        for name, (mean, std) in self.properties.items():
+            values = wanted.get(name, torch.tensor(float("nan"))).float().expand(count)
+            flags.append((~values.isnan()).float())
+            columns.append(torch.nan_to_num((values - mean) / std))
+        device = next(self.network.parameters()).device
+        return {"vector": torch.stack(columns, 1).to(device), "told": torch.stack(flags, 1).to(device)}
 
     def state(self, batch: MoleculeTensors) -> dict[str, Tensor]:
         """Molecules of one size as a clean state."""
@@ -235,12 +279,19 @@ def new_model(config: dict[str, Any]) -> MoleculeModel:
     if config.get("network") != "molecule":
         raise ValueError("the card does not describe a model of molecules")
     vocabulary = Vocabulary(tuple(config["numbers"]), tuple(config["charges"]), bool(config["hydrogens"]))
+    properties = {name: (float(mean), float(std)) for name, (mean, std) in config["properties"].items()}
     network = MoleculeNetwork(
-        len(vocabulary.numbers), len(vocabulary.charges), config["scale"] is not None, **config["config"]
+        len(vocabulary.numbers),
+        len(vocabulary.charges),
+        config["scale"] is not None,
+        vector=len(properties),
+        **config["config"],
     )
     laws = {name: tuple(float(v) for v in law) for name, law in config["laws"].items()}
     sizes = {int(n): int(count) for n, count in config["sizes"].items()}
-    return MoleculeModel(network, vocabulary, laws, config["scale"], sizes, config["schedule"], config, {})
+    return MoleculeModel(
+        network, vocabulary, laws, config["scale"], properties, sizes, config["schedule"], config, {}
+    )
 
 
 def load_molecule_model(folder: Path, device: str = "cpu") -> MoleculeModel:

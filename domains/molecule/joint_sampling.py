@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from core.sampling import Counted, sample
 from domains.common.sampling import walk_of
 from domains.common.task import Sampling
 from domains.molecule.data import MoleculeTensors
-from domains.molecule.joint_model import MoleculeModel, to_square
+from domains.molecule.joint_model import MoleculeModel, from_square, to_square
 
 PAIRS_AT_ONCE = 40_000  # pairs of atoms in a batch of the network's
 
@@ -39,6 +39,7 @@ def walk(
     noise: Noise,
     *,
     bound: Bound | None = None,
+    known: Mapping[str, Tensor] | None = None,
     report: Callable[[float, Sequence[int], dict[str, Tensor]], None] | None = None,
 ) -> tuple[MoleculeTensors, int]:
     """Molecules of given sizes, in their order, and the denoiser evaluations that each took.
@@ -49,6 +50,7 @@ def walk(
         sampling: Solver and steps.
         noise: One stream a molecule.
         bound: Gives the denoiser of each batch; the unconditioned one where None.
+        known: `atoms` and `charges` int64 `[k]`, `bonds` int64 `[k, k]`: tokens of the first k atoms, which are kept.
         report: Called after each step with (molecules done, in parts; which are walked; their state).
     """
     device = next(model.network.parameters()).device
@@ -65,11 +67,12 @@ def walk(
         index = [int(k) for k in order[low:high]]
         mine = noise.take(index)
         with torch.inference_mode():
-            counter = Counted(model.denoiser)
-            process = model.process
+            like = _like(model, len(index), n, device)
+            counter = Counted(model.denoiser if known is None else model.denoiser_given(_put(like, known, n)))
+            process = counter.process
             f = counter if bound is None else bound(counter, index, n)
             solver, times = walk_of(sampling, process, model.card)
-            x = process.prior(_like(model, len(index), n, device), mine.at("prior"))
+            x = process.prior(like, mine.at("prior"))
             for step in sample(f, solver, x, times, mine):
                 x = step.x
                 if report is not None:
@@ -80,6 +83,18 @@ def walk(
         most = max(most, counter.nfe)
         low = high
     return as_tensors(model, [end for end in ends if end is not None]), most
+
+
+def _put(like: dict[str, Tensor], known: Mapping[str, Tensor], n: int) -> Tensor:
+    """Writes known tokens into a state, and says which atoms they are of, bool `[batch, n]`."""
+    size = len(known["atoms"])
+    like["atoms"][:, :size], like["charges"][:, :size] = known["atoms"], known["charges"]
+    square = torch.zeros(n, n, dtype=torch.int64)
+    square[:size, :size] = known["bonds"]
+    like["bonds"][:] = from_square(square[None])
+    mask = torch.zeros_like(like["atoms"], dtype=torch.bool)
+    mask[:, :size] = True
+    return mask
 
 
 def _like(model: MoleculeModel, count: int, n: int, device: torch.device) -> dict[str, Tensor]:

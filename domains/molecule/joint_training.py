@@ -19,12 +19,13 @@ from domains.common.task import Sampling
 from domains.common.training_loop import Course, Scores, Told, check_new, follow, publish
 from domains.common.training_report import in_processes
 from domains.common.training_settings import COMMON, parse_settings
-from domains.molecule.data import MoleculeArrays, MoleculeTensors, load_arrays, padded_tensors
+from domains.molecule.data import PROPERTY_NAMES, MoleculeArrays, MoleculeTensors, load_arrays, padded_tensors
 from domains.molecule.joint_model import BONDS, MoleculeModel, new_model
 from domains.molecule.joint_sampling import drawn_sizes, summary, walk
 
 _STRIDE = 1_000_003
 _JUDGED = 256
+GROWN = 0.25  # share of molecules of which a part is known
 _WATCHED = Sampling(solver="ancestral", steps=50)
 
 # The configuration of `qm9-joint`; `--set key=value` changes any of it.
@@ -85,6 +86,11 @@ def model_config(arrays: MoleculeArrays, settings: dict[str, Any]) -> dict[str, 
     scale = None
     if train.positions is not None:
         scale = round(float(train.positions[mask].std()), 4)
+    properties = {}
+    if train.properties is not None:
+        for k, name in enumerate(PROPERTY_NAMES):
+            column = train.properties[:, k].double()
+            properties[name] = [round(float(column.mean()), 6), round(max(float(column.std()), 1e-3), 6)]
     shape = ("width", "pair", "depth", "heads", "expansion")
     return {
         "network": "molecule",
@@ -97,6 +103,7 @@ def model_config(arrays: MoleculeArrays, settings: dict[str, Any]) -> dict[str, 
             for name, counts in (("atoms", atoms), ("charges", charged), ("bonds", bonds))
         },
         "scale": scale,
+        "properties": properties,
         "sizes": {
             str(n): int(count)
             for n, count in enumerate(arrays.size_histogram("train"))
@@ -117,8 +124,43 @@ def batch_loss(model: MoleculeModel, batch: MoleculeTensors, seed: int, device: 
     """
     x0 = {name: v.to(device) for name, v in model.state(batch).items()}
     noise = Noise.of(seed, len(batch))
+    rng = noise.at("known").shared()
+    grown = rng.random(len(batch)) < GROWN
+    known = known_parts(batch.bonds > 0, rng) & torch.from_numpy(grown)[:, None]
+    f = model.denoiser_given(known.to(device))
+    if model.properties and batch.properties is not None:
+        f = f.given({**(f.cond or {}), **_some_told(model, batch, noise)})
     # All parts at one time.  A product's own weighting by the clock is that of EDM for positions, none for tokens.
-    return denoising_loss(model.denoiser, x0, noise).mean()
+    return denoising_loss(f, x0, noise).mean()
+
+
+def known_parts(bonded: Tensor, rng: np.random.Generator) -> Tensor:
+    """A connected part of each molecule, bool `[batch, n]`: from a random atom on, by one neighbour after another.
+
+    Args:
+        bonded: Bool `[batch, n, n]`, of whole molecules.
+        rng: Draws the parts; their sizes are even from 1 to all atoms but one.
+    """
+    count, n = bonded.shape[:2]
+    known = torch.zeros(count, n, dtype=torch.bool)
+    known[torch.arange(count), torch.from_numpy(rng.integers(n, size=count))] = True
+    sizes = torch.from_numpy(rng.integers(1, max(2, n), size=count))
+    for size in range(2, n):
+        beside = (bonded & known[:, None]).any(-1) & ~known
+        chosen = (torch.from_numpy(rng.random((count, n))) * beside).argmax(1)
+        grows = (size <= sizes) & beside.any(1)
+        known[torch.arange(count)[grows], chosen[grows]] = True
+    return known
+
+
+def _some_told(model: MoleculeModel, batch: MoleculeTensors, noise: Noise) -> dict[str, Tensor]:
+    """Properties of the batch, of which nothing, or each with even chances, is told."""
+    assert batch.properties is not None
+    rng = noise.at("told").shared()
+    shape = tuple(batch.properties.shape)
+    told = (rng.random(shape) < 0.5) & (rng.random((shape[0], 1)) < 0.7)
+    hidden = torch.where(torch.from_numpy(told), batch.properties, torch.nan)
+    return model.told({name: hidden[:, k] for k, name in enumerate(model.properties)}, shape[0])
 
 
 def train_qm9(

@@ -37,6 +37,7 @@ from domains.molecule.chemistry import (
     to_molecule,
 )
 from domains.molecule.data import VERSION, MoleculeArrays, load_arrays, split_of
+from domains.molecule.properties import properties_of
 
 Progress = Callable[[float, float, str], None]
 MOST_BYTES = 256 * 2**20
@@ -73,7 +74,10 @@ def prepared(path: Path, progress: Progress | None = None) -> MoleculeArrays:
     """
     if path.suffix == ".npz" and _holds(path, "smiles_ends"):
         return load_arrays(path)
-    kept = cache_folder("molecules") / f"molecules-{VERSION}-{rdkit.__version__}-{file_sha256(path)[:16]}.npz"
+    kept = (
+        cache_folder("molecules")
+        / f"molecules-{VERSION}-properties-{rdkit.__version__}-{file_sha256(path)[:16]}.npz"
+    )
     if kept.is_file():
         return load_arrays(kept)
     arrays, _ = prepare(path, progress)
@@ -119,7 +123,7 @@ def prepare_geometries(path: Path, progress: Progress | None = None) -> tuple[Mo
         if progress is not None and k % 500 == 0:
             progress(k, len(sizes), "perceiving bonds")
     report.kept = len(graphs)
-    return _arrays("qm9", graphs, names), report
+    return _arrays("qm9", graphs, names, progress), report
 
 
 def geometry_graph(numbers: NDArray[np.integer], positions: NDArray[np.floating]) -> tuple[Graph, str] | str:
@@ -202,7 +206,7 @@ def prepare_smiles(
         if progress is not None and k % 500 == 0:
             progress(k, len(smiles), "reading SMILES")
     report.kept = len(graphs)
-    return _arrays(name, graphs, names), report
+    return _arrays(name, graphs, names, progress), report
 
 
 def _why_not(molecule: Chem.Mol | None) -> str | None:
@@ -221,13 +225,21 @@ def _why_not(molecule: Chem.Mol | None) -> str | None:
     return None
 
 
-def _arrays(name: str, graphs: Sequence[Graph], names: list[str]) -> MoleculeArrays:
+def _arrays(
+    name: str, graphs: Sequence[Graph], names: list[str], progress: Progress | None = None
+) -> MoleculeArrays:
     if not graphs:
         raise BadInput("data", "holds no molecule that can be used")
 
     def all_of(parts: Iterable[NDArray[np.generic]], kind: type[np.generic]) -> NDArray[np.generic]:
         return np.concatenate([part.astype(kind) for part in parts])
 
+    table = []
+    for k, text in enumerate(names):
+        with silenced():
+            table.append([*properties_of(Chem.MolFromSmiles(text)).values()])
+        if progress is not None and k % 500 == 0:
+            progress(k, len(names), "computing properties")
     positions = None
     if graphs[0].positions is not None:
         positions = np.concatenate([graph.positions for graph in graphs]).astype(np.float32)
@@ -245,6 +257,7 @@ def _arrays(name: str, graphs: Sequence[Graph], names: list[str]) -> MoleculeArr
         smiles=names,
         positions=positions,
         made_with=f"RDKit {rdkit.__version__}",
+        properties=np.array(table, np.float32),
     )
 
 

@@ -21,10 +21,12 @@ from domains.molecule.joint_training import (
     DEFAULTS,
     SizedStream,
     batch_loss,
+    known_parts,
     model_config,
     train_druglike,
     train_qm9,
 )
+from domains.molecule.properties import NAMES
 
 SMALL = {"width": 16, "pair": 8, "depth": 2, "heads": 2}
 
@@ -56,6 +58,7 @@ def water_and_methane(name: str = "qm9") -> MoleculeArrays:
         smiles=["O"] * 40 + ["C"] * 60,
         positions=np.concatenate(positions).astype(np.float32) if name == "qm9" else None,
         made_with="test",
+        properties=np.array([[-0.8, 0.3, 18, 31, 0, 1]] * 40 + [[0.6, 0.4, 16, 0, 0, 0]] * 60, np.float32),
     )
 
 
@@ -149,6 +152,50 @@ def test_answers_turn_with_the_molecule_and_follow_its_numbering() -> None:
     torch.testing.assert_close(other["atoms"], before["atoms"][:, order], rtol=0, atol=1e-5)
     squares = [to_square(a["bonds"], 5) for a in (other, before)]
     torch.testing.assert_close(squares[0], squares[1][:, order][:, :, order], rtol=0, atol=1e-5)
+
+
+def test_properties_are_told_or_not(arrays: MoleculeArrays, model: MoleculeModel) -> None:
+    assert tuple(model.properties) == NAMES
+    nothing = model.told({}, 2)
+    assert not nothing["told"].any() and not nothing["vector"].any()
+    cond = model.told({"logP": torch.tensor(0.6), "weight": torch.tensor([16.0, float("nan")])}, 2)
+    assert cond["told"].tolist() == [[1, 0, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0]]
+    mean, std = model.properties["logP"]
+    torch.testing.assert_close(cond["vector"][:, 0], torch.full((2,), (0.6 - mean) / std))
+    with pytest.raises(KeyError):
+        model.told({"colour": torch.tensor(1.0)}, 2)
+    state = model.state(one_size(arrays, 5))
+    f, t = model.denoiser, torch.tensor(0.5)
+    plain = f.given(model.told({}, 6))(state, t)
+    torch.testing.assert_close(plain["atoms"], f(state, t)["atoms"], rtol=1e-4, atol=1e-4)
+    wanted = f.given(model.told({"logP": torch.tensor(3.0)}, 6))(state, t)
+    assert float((wanted["atoms"] - plain["atoms"]).abs().max()) > 1e-4
+
+
+def test_known_parts_are_connected_and_of_all_sizes() -> None:
+    ring = torch.zeros(400, 6, 6, dtype=torch.bool)
+    for k in range(6):
+        ring[:, k, (k + 1) % 6] = ring[:, (k + 1) % 6, k] = True
+    known = known_parts(ring, np.random.default_rng(0))
+    assert set(known.sum(1).tolist()) == {1, 2, 3, 4, 5}
+    # A connected part of a ring has two ends, or is one atom.
+    changes = (known != known.roll(1, 1)).sum(1)
+    assert (changes == 2).all()
+
+
+def test_what_is_known_is_kept_to_the_token(model: MoleculeModel) -> None:
+    known = {
+        "atoms": torch.tensor([1, 0, 0]),
+        "charges": torch.zeros(3, dtype=torch.long),
+        "bonds": torch.tensor([[0, 1, 1], [1, 0, 0], [1, 0, 0]]),
+    }
+    states, _ = walk(model, [5, 5, 3], Sampling(solver="ancestral", steps=4), Noise.of(1, 3), known=known)
+    numbers = torch.tensor(model.vocabulary.numbers)[known["atoms"]]
+    for k in range(3):
+        assert torch.equal(states.numbers[k, :3].long(), numbers)
+        assert torch.equal(states.bonds[k, :3, :3].long(), known["bonds"])
+    other, _ = walk(model, [5, 5, 3], Sampling(solver="ancestral", steps=4), Noise.of(1, 3))
+    assert not torch.equal(other.numbers, states.numbers)
 
 
 def test_walks_keep_the_order_of_sizes_and_are_the_same_alone(model: MoleculeModel) -> None:
