@@ -8,6 +8,7 @@ import torch
 
 from core.denoiser import Denoiser, Preconditioned, concatenated
 from core.guidance.weights import Weight, all_are, at_clock, blended
+from core.joint_denoiser import PreconditionedParts
 from core.process import Process
 from core.sampling import Counted
 from core.state import Prediction, State, Time, batch_size, each, take
@@ -51,15 +52,17 @@ def both(strong: Denoiser, weak: Denoiser, x: State, t: Time) -> tuple[Predictio
         strong.counter[0] += 2  # one batch or two, both branches count
         return both(strong.inner, weak.inner, x, t)
     shared = (
-        isinstance(strong, Preconditioned)
-        and isinstance(weak, Preconditioned)
+        isinstance(strong, Preconditioned | PreconditionedParts)
+        and isinstance(weak, Preconditioned | PreconditionedParts)
+        and type(strong) is type(weak)
         and strong.network is weak.network
         and replace(strong, cond=None) == replace(weak, cond=None)
         and set(strong.cond or ()) == set(weak.cond or ())
     )
     if not shared:
         return strong(x, t), weak(x, t)
-    assert isinstance(strong, Preconditioned) and isinstance(weak, Preconditioned)
+    assert isinstance(strong, Preconditioned | PreconditionedParts)
+    assert isinstance(weak, Preconditioned | PreconditionedParts)
     n = batch_size(x)
     twice = each(lambda v: torch.cat([v, v]), x)
     times = each(lambda v: torch.cat([v, v]) if torch.as_tensor(v).ndim else v, t)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.denoiser import Preconditioned
+from core.guidance.classifier_free import Guided
 from core.joint_denoiser import PreconditionedParts
 from core.noise import Noise
 from core.sampling import final, sample
@@ -105,3 +106,25 @@ def test_a_joint_law_is_learned_and_walked() -> None:
     agree = ((end["place"][..., 0] > 0) == (end["kind"] == 2))[sided]
     assert float(sided.float().mean()) > 0.9 and float(agree.float().mean()) > 0.9
     assert float(end["place"].mean(1).abs().max()) < 1e-5
+
+
+def test_guidance_of_all_parts_takes_one_batch() -> None:
+    class Told(Echo):
+        def __call__(
+            self, x: Mapping[str, Tensor], clocks: Mapping[str, Tensor], cond: Any
+        ) -> dict[str, Tensor]:
+            out = super().__call__(x, clocks, cond)
+            lean = cond["vector"][:, :, None]
+            return {
+                "place": out["place"] * (1 + lean),
+                "kind": out["kind"] + lean * torch.tensor([1.0, 0.0, -1.0]),
+            }
+
+    network, x, t = Told(), state(), torch.tensor(0.5)
+    f = PreconditionedParts(network, PROCESS)
+    strong, weak = f.given({"vector": torch.ones(4, 1)}), f.given({"vector": torch.zeros(4, 1)})
+    guided = Guided(strong, weak, 2.0)(x, t)
+    assert len(network.asked) == 1 and len(network.asked[0][0]["kind"]) == 8
+    apart = PROCESS.blend(x, [weak(x, t), strong(x, t)], [-1.0, 2.0])
+    for name in ("place", "kind"):
+        torch.testing.assert_close(guided[name].softmax(-1), apart[name].softmax(-1), rtol=1e-4, atol=1e-5)
