@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from domains.common.files import human_size
 
 UPLOAD, SUBMISSION = "/gradio_api/upload", "/api/jobs"
 _ENVELOPE = 64 * 1024  # bytes of multipart headers around a file
+_DRAINED, _PATIENCE = 256 * 1024, 1.0  # bytes and seconds of a refused body that are still read
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ class BoundedBodies:
                 raise
             body.fault = fault
         if body.fault is not None and not begun:
-            # What the sender still has under way is not read: the connection ends with the answer.
+            # A connection that ends with bytes unread is reset, and the sender may never see why: a little more is
+            # read.  What comes after that is not.
+            await body.drain()
             closing = refusal(body.fault.status, body.fault.words, connection="close")
             await closing(scope, receive, send)
 
@@ -110,6 +114,17 @@ class _Counted:
         except _Refused as fault:
             self.fault = fault
             raise
+
+    async def drain(self) -> None:
+        """Reads on and forgets, until the body ends, `_DRAINED` bytes have come, or `_PATIENCE` seconds are over."""
+        left = _DRAINED
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                while left > 0 and not self._over:
+                    message = await self._receive()
+                    left -= len(message.get("body", b""))
+                    ended = message["type"] != "http.request" or not message.get("more_body", False)
+                    self._over = self._over or ended
 
     async def _next(self) -> Message:
         limits = self._limits
