@@ -37,7 +37,8 @@ BONDS = 4  # none, single, double, triple
 @lru_cache(maxsize=128)
 def pairs_of(atoms: int) -> Tensor:
     """Indices of the pairs above the diagonal, int64 `[2, atoms (atoms - 1) / 2]`, row by row."""
-    return torch.triu_indices(atoms, atoms, offset=1)
+    with torch.inference_mode(False):  # what is remembered serves training as well
+        return torch.triu_indices(atoms, atoms, offset=1)
 
 
 def from_square(square: Tensor) -> Tensor:

@@ -15,7 +15,14 @@ from core.spaces.brownian import Brownian
 from domains.common.errors import BadInput
 from domains.common.task import Sampling
 from domains.molecule.data import MoleculeArrays, MoleculeTensors, padded_tensors
-from domains.molecule.joint_model import MoleculeModel, from_square, molecule_model, new_model, to_square
+from domains.molecule.joint_model import (
+    MoleculeModel,
+    from_square,
+    molecule_model,
+    new_model,
+    pairs_of,
+    to_square,
+)
 from domains.molecule.joint_sampling import as_tensors, drawn_sizes, stable_shares, walk
 from domains.molecule.joint_training import (
     DEFAULTS,
@@ -88,6 +95,13 @@ def test_squares_and_pairs() -> None:
     square = (square + square.transpose(1, 2)) * (1 - torch.eye(5, dtype=torch.long))
     assert from_square(square).shape == (2, 10)
     assert torch.equal(to_square(from_square(square), 5), square)
+
+
+def test_what_sampling_remembers_serves_training() -> None:
+    pairs_of.cache_clear()
+    with torch.inference_mode():
+        pairs_of(6)
+    assert not pairs_of(6).is_inference()
 
 
 def test_a_state_says_what_the_molecule_is(arrays: MoleculeArrays, model: MoleculeModel) -> None:
