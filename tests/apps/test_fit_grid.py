@@ -57,7 +57,9 @@ def test_a_fitted_grid_lands_on_the_card(model: Path, capsys: pytest.CaptureFixt
     assert main(["fit-grid", str(model), "--steps", "4", "--samples", "16"]) == 0
     card = json.loads((model / "card.json").read_text())
     own = ("grids", "calibration")  # bands are calibrated where the tables for it are there
-    assert {k: v for k, v in card.items() if k not in own} == {k: v for k, v in before.items() if k not in own}
+    assert {k: v for k, v in card.items() if k not in own} == {
+        k: v for k, v in before.items() if k not in own
+    }
     grid = card["grids"]["4"]
     assert grid["error"] < grid["unfitted"]
     _, times = walk_of(Sampling(solver="fitted", steps=4), Gaussian(), card)
