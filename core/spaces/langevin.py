@@ -294,5 +294,6 @@ def _partial(p: Tensor, eta: float) -> Tensor:
 @lru_cache(maxsize=4096)
 def _step_at(process: Langevin, t: float, s: float, eta: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`_step` between two times, remembered: grids are walked again and again."""
-    first, second = (torch.tensor(u, dtype=torch.float64) for u in (t, s))
-    return _step(process, first, second, eta)
+    with torch.inference_mode(False):  # what is remembered may be asked for by a training next
+        first, second = (torch.tensor(u, dtype=torch.float64) for u in (t, s))
+        return _step(process, first, second, eta)

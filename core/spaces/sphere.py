@@ -63,7 +63,8 @@ def _legendre_series(angle: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
 def _rule() -> tuple[Tensor, Tensor]:
     """Gauss–Legendre nodes and weights on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+    with torch.inference_mode(False):  # what is remembered may be asked for by a training next
+        return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
 
 
 def _fibre_average(angle: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:

@@ -172,9 +172,10 @@ class EvaluationTable:
                 lines.append(f"{metric.name}: {own:.{metric.digits}f} on the mean of the settings ({aim}).")
             else:
                 word = "better" if metric.cost(own) < metric.cost(other) else "worse"
+                by = f"{abs(own / other - 1):.1%}" if other else f"{abs(own):.{metric.digits}f}"
                 lines.append(
                     f"{metric.name}: {first} {own:.{metric.digits}f}, the best baseline on the mean of the settings "
-                    f"({best}) {other:.{metric.digits}f}: {abs(own / other - 1):.1%} {word}."
+                    f"({best}) {other:.{metric.digits}f}: {by} {word}."
                 )
             losses = []
             for setting in self.settings:

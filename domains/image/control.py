@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -79,8 +78,3 @@ def controlled(model: ImageModel, branches: Sequence[nn.Module], scales: Sequenc
     """The model with branches bound; hints come with the condition as `hint0`, `hint1`, ..."""
     body = Controlled(backbone(model), branches, scales)
     return replace(model, network=model.network.with_body(body))
-
-
-def folder_of(base: str, hint: HintKind) -> str:
-    """Name of the built-in branch of a model for a kind of hint."""
-    return f"{Path(base).name}-{hint}"

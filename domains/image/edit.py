@@ -14,8 +14,8 @@ from core.noise import Noise
 from core.sampling import Counted
 from domains.common.errors import BadInput
 from domains.common.intake.images import read_image
-from domains.common.task import Artifact, Result, Run
-from domains.image.files import contact_sheet, from_bytes, to_bytes, write_png
+from domains.common.task import Result, Run
+from domains.image.files import from_bytes, to_bytes, write_pictures
 from domains.image.framing import Pixels, Window, around, whole
 from domains.image.given import known_pixels, source_picture
 from domains.image.model import ImageModel, image_model
@@ -39,14 +39,7 @@ def edit(request: EditRequest, run: Run) -> Result:
     way = {"change": _change, "redraw": _redraw, "extend": _extend, "vary": _vary}[request.way]
     pictures, mask, evaluations = way(request, model, pixels, Watch(run, request.count))
     run.progress(1, 1, "writing the pictures")
-    artifacts = []
-    for k, picture in enumerate(pictures):
-        name = f"image_{k + 1:03d}.png"
-        write_png(picture, run.directory / name)
-        artifacts.append(Artifact(name, "image", f"Picture {k + 1}"))
-    if len(pictures) > 1:
-        contact_sheet(np.stack(pictures), [], run.directory / "sheet.png")
-        artifacts.append(Artifact("sheet.png", "figure", "All pictures"))
+    artifacts = write_pictures(np.stack(pictures), run.directory)
     metrics: dict[str, float | int | str] = {"pictures": len(pictures)}
     if mask is not None:
         metrics["drawn share"] = round(float(mask.mean()), 4)
@@ -142,16 +135,20 @@ def _change(
     request: EditRequest, model: ImageModel, pixels: Pixels, watch: Watch
 ) -> tuple[list[Pixels], Mask | None, int]:
     window = whole(pixels.shape[0], pixels.shape[1], model.side)
-    source = from_bytes(window.cut(pixels)[None])
-    drawn, evaluations = _draw(request, model, watch, source_picture(source))
-    everywhere = np.ones(pixels.shape[:2], bool)
-    return [window.put_back(pixels, piece, everywhere) for piece in to_bytes(drawn)], None, evaluations
+    source = source_picture(from_bytes(window.cut(pixels)[None]))
+    return _instead(pixels, window, *_draw(request, model, watch, source))
 
 
 def _vary(
     request: EditRequest, model: ImageModel, pixels: Pixels, watch: Watch
 ) -> tuple[list[Pixels], Mask | None, int]:
     window = whole(pixels.shape[0], pixels.shape[1], model.side)
-    drawn, evaluations = _draw(request, model, watch, None, from_bytes(window.cut(pixels)[None]))
+    return _instead(pixels, window, *_draw(request, model, watch, None, from_bytes(window.cut(pixels)[None])))
+
+
+def _instead(
+    pixels: Pixels, window: Window, drawn: Tensor, evaluations: int
+) -> tuple[list[Pixels], Mask | None, int]:
+    """What was drawn in place of the whole picture."""
     everywhere = np.ones(pixels.shape[:2], bool)
     return [window.put_back(pixels, piece, everywhere) for piece in to_bytes(drawn)], None, evaluations

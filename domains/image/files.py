@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from domains.common.task import Artifact
+
 _GAP, _LINE, _SCALE = 10, 12, 2
 _WORDS = 21  # characters a line under a picture
 
@@ -31,6 +33,19 @@ def from_bytes(pixels: NDArray[np.uint8]) -> Tensor:
 def write_png(pixels: NDArray[np.uint8], path: Path) -> None:
     """Writes uint8 `[height, width, 3 or 4]`."""
     Image.fromarray(pixels).save(path, format="PNG")
+
+
+def write_pictures(pixels: NDArray[np.uint8], folder: Path) -> list[Artifact]:
+    """Writes uint8 `[n, height, width, 3 or 4]` as `image_001.png`, ..., and where there are several a sheet of all."""
+    artifacts = []
+    for k, picture in enumerate(pixels, 1):
+        name = f"image_{k:03d}.png"
+        write_png(picture, folder / name)
+        artifacts.append(Artifact(name, "image", f"Picture {k}"))
+    if len(pixels) > 1:
+        contact_sheet(pixels, [], folder / "sheet.png")
+        artifacts.append(Artifact("sheet.png", "figure", "All pictures"))
+    return artifacts
 
 
 def contact_sheet(pixels: NDArray[np.uint8], words: Sequence[str], path: Path, columns: int = 6) -> None:

@@ -9,8 +9,8 @@ from core.denoiser import Denoiser
 from core.noise import Noise
 from core.sampling import Counted
 from domains.common.errors import BadInput
-from domains.common.task import Artifact, Result, Run
-from domains.image.files import contact_sheet, to_bytes, write_png
+from domains.common.task import Result, Run
+from domains.image.files import to_bytes, write_pictures
 from domains.image.model import ImageModel, image_model
 from domains.image.preview import Watch
 from domains.image.prompt_syntax import read_syntax
@@ -45,7 +45,9 @@ def generate(request: GenerateRequest, run: Run) -> Result:
         model, bound, sampling, noise, size=(height, width), variation=variation, report=watch
     )
     if request.enlarge > 1:
-        images, more = _again(model, images, request, bound, noise, Watch(run, request.count))
+        images, more = _again(
+            model, images, request, bound, noise, Watch(run, 2 * request.count, request.count)
+        )
         evaluations += more
     if (width, height) != (model.side, model.side) or request.enlarge > 1:
         notes.append(
@@ -53,14 +55,7 @@ def generate(request: GenerateRequest, run: Run) -> Result:
         )
     run.progress(1, 1, "writing the pictures")
     pixels = to_bytes(images)
-    artifacts = []
-    for k, picture in enumerate(pixels):
-        name = f"image_{k + 1:03d}.png"
-        write_png(picture, run.directory / name)
-        artifacts.append(Artifact(name, "image", f"Picture {k + 1}"))
-    if len(pixels) > 1:
-        contact_sheet(pixels, [], run.directory / "sheet.png")
-        artifacts.append(Artifact("sheet.png", "figure", "All pictures"))
+    artifacts = write_pictures(pixels, run.directory)
     metrics = {"pictures": len(pixels), "width": pixels.shape[2], "height": pixels.shape[1]}
     return Result(artifacts, dict(metrics), evaluations, notes)
 

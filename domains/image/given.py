@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-KNOWN, NOTHING, SOURCE = 1.0, 0.0, -1.0
+KNOWN, SOURCE = 1.0, -1.0  # 0 is nothing
 
 
 def known_pixels(images: Tensor, drawn: Tensor) -> Tensor:
@@ -32,11 +32,6 @@ def known_pixels(images: Tensor, drawn: Tensor) -> Tensor:
 def source_picture(images: Tensor) -> Tensor:
     """Pictures `[batch, channels, height, width]` that words say how to change, `[batch, channels + 1, ...]`."""
     return torch.cat([images, torch.full_like(images[:, :1], SOURCE)], 1)
-
-
-def nothing_given(like: Tensor) -> Tensor:
-    """Nothing for pictures like `like` `[batch, channels, height, width]`, `[batch, channels + 1, ...]`."""
-    return like.new_zeros(len(like), like.shape[1] + 1, *like.shape[2:])
 
 
 def random_masks(count: int, side: int, rng: np.random.Generator) -> NDArray[np.bool_]:

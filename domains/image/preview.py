@@ -61,16 +61,17 @@ class Watch:
 
     Args:
         run: That is told.
-        count: Pictures in all.
+        count: Pictures in all, each as often as it is walked.
+        before: Of these, how many were done by earlier walks.
     """
 
-    def __init__(self, run: Run, count: int) -> None:
-        self.run, self.count, self.last = run, count, 0.0
+    def __init__(self, run: Run, count: int, before: int = 0) -> None:
+        self.run, self.count, self.before, self.last = run, count, before, 0.0
         self.shown: dict[int, NDArray[np.uint8]] = {}
 
     def __call__(self, step: int, steps: int, index: range, prediction: Tensor) -> None:
         """To be handed to `walk` as `report`; raises where the person cancelled."""
-        self.run.progress(index.start + len(index) * step / steps, self.count, "denoising")
+        self.run.progress(self.before + index.start + len(index) * step / steps, self.count, "denoising")
         if time.monotonic() - self.last < _SECONDS and step < steps:
             return
         for k, picture in zip(index, to_bytes(prediction), strict=True):

@@ -28,9 +28,12 @@ DEFAULTS: dict[str, Any] = {
     "schedule": "vp-cosine", "learning_rate": 1e-3, "weight_decay": 0.02,
 }  # fmt: skip
 # The configuration of `emoji`: what differs.
-EMOJI: dict[str, Any] = {**DEFAULTS, "coloured": 0.4, "text_length": 96}
-for _absent in ("chinese", "thorough", "edited"):
-    del EMOJI[_absent]
+_OF_SCENES = ("chinese", "thorough", "edited")
+EMOJI: dict[str, Any] = {
+    **{name: value for name, value in DEFAULTS.items() if name not in _OF_SCENES},
+    "coloured": 0.4,
+    "text_length": 96,
+}
 
 
 def _whole(settings: dict[str, Any], name: str) -> tuple[int, ...]:

@@ -36,21 +36,21 @@ def generate(request: GenerateRequest, run: Run) -> Result:
         raise BadInput(
             "atoms", f"the model knows molecules of {known[0]} to {known[-1]} atoms; none has {request.atoms}"
         )
-    molecules, found, evaluations, rounds = draw(
+    molecules, found, evaluations, drawn = draw(
         model, sizes, request.sampling, noise, run, strict=request.valence == "strict"
     )
     run.progress(1, 1, "writing the molecules")
     good = [one for one in found if one.good]
     notes = []
-    if rounds > 1:
-        notes.append(f"Drawn {rounds} times over, until all were valid and in one piece.")
+    if drawn > len(found):
+        notes.append(f"{drawn} were drawn for {len(found)}: again what was not valid or not in one piece.")
     if request.valence == "strict" and len(good) < len(found):
         notes.append(f"{len(found) - len(good)} of {len(found)} did not hold together after {ROUNDS} rounds.")
     metrics: dict[str, float | int | str] = {
         "molecules": len(found),
         "valid and connected %": round(100 * len(good) / len(found), 2),
         "unique %": round(100 * len({one.smiles for one in good}) / max(1, len(good)), 2),
-        "drawn": sum(1 for _ in found) * rounds if request.valence == "strict" else len(found),
+        "drawn": drawn,
     }
     return Result(_write(run, molecules, found), metrics, evaluations, notes)
 
@@ -64,7 +64,7 @@ def draw(
     *,
     strict: bool,
 ) -> tuple[list[Chem.Mol], list[Judged], int, int]:
-    """Molecules as the model states them, what RDKit says of them, evaluations of each, and rounds of drawing.
+    """Molecules as the model states them, what RDKit says of them, evaluations of each, and how many were drawn.
 
     Args:
         model: On its device.
@@ -76,7 +76,7 @@ def draw(
     """
     molecules: list[Chem.Mol | None] = [None] * len(sizes)
     found = [Judged()] * len(sizes)
-    left, evaluations, rounds = list(range(len(sizes))), 0, 0
+    left, evaluations, rounds, drawn = list(range(len(sizes))), 0, 0, 0
     while left and rounds < (ROUNDS if strict else 1):
 
         def report(
@@ -90,10 +90,9 @@ def draw(
             left, molecules_of_tensors(states, free_valence=not model.vocabulary.hydrogens), strict=True
         ):
             molecules[k], found[k] = molecule, judge(molecule)
-        evaluations += nfe
-        rounds += 1
+        evaluations, rounds, drawn = evaluations + nfe, rounds + 1, drawn + len(left)
         left = [k for k in left if not found[k].good]
-    return [m for m in molecules if m is not None], found, evaluations, rounds
+    return [m for m in molecules if m is not None], found, evaluations, drawn
 
 
 def _write(run: Run, molecules: Sequence[Chem.Mol], found: Sequence[Judged]) -> list[Artifact]:
